@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * The hash index, in DRAM: key hash -> slots of 8 bytes. It knows no keys: a slot whose tag matches is a
+ * candidate, and the caller compares the key on the medium.
+ *
+ * A bucket is one cache line: seven slots and a control word (overflow bucket, version). Buckets are
+ * grown by linear hashing, one bucket a step, no stop-the-world; the tag holds hash bits 16..35, which
+ * are those that growth consumes, so growth never reads the medium. Low hash bits choose bucket and
+ * stripe, so a bucket, its overflow chain and the bucket it splits into belong to one stripe.
+ *
+ * Readers take no lock: index_find_begin / index_find_next give candidates; when none was the key,
+ * index_find_settled says whether the negative answer holds (no slot of the chain moved, no split
+ * changed the bucket) or the search must start again. A reader that used a candidate calls
+ * index_slot_unchanged before it trusts what it read.
+ *
+ * Writers hold the stripe lock of the hash (I4) for index_insert, index_replace and index_remove and
+ * for searches whose outcome they act on. Lock order: stripes by number, then lanes.
+ */
+#ifndef PMKV_KV_INDEX_H
+#define PMKV_KV_INDEX_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A slot's value: 0 is empty. position: 40 bits, older: 4 bits (I8, saturates at 15), tag: 20 bits. */
+struct slot {
+    uint64_t v;
+};
+enum { SLOT_POSITION_BITS = 40, SLOT_OLDER_BITS = 4, SLOT_TAG_BITS = 20, SLOT_OLDER_MAX = 15 };
+
+static inline struct slot slot_make(uint64_t position, uint32_t older, uint64_t hash)
+{
+    if (older > SLOT_OLDER_MAX)
+        older = SLOT_OLDER_MAX;
+    return (struct slot){position | (uint64_t)older << 40 | (hash >> 16 & 0xfffff) << 44};
+}
+static inline uint64_t slot_position(struct slot s)
+{
+    return s.v & ((1ull << SLOT_POSITION_BITS) - 1);
+}
+static inline uint32_t slot_older(struct slot s)
+{
+    return (uint32_t)(s.v >> 40 & 15);
+}
+static inline uint32_t slot_tag(struct slot s)
+{
+    return (uint32_t)(s.v >> 44);
+}
+/* The same slot with another position and older count. */
+static inline struct slot slot_with(struct slot s, uint64_t position, uint32_t older)
+{
+    if (older > SLOT_OLDER_MAX)
+        older = SLOT_OLDER_MAX;
+    return (struct slot){position | (uint64_t)older << 40 | (uint64_t)slot_tag(s) << 44};
+}
+
+struct index;
+
+/* Sized for `expected` slots at once, able to grow to `max_slots` (virtual memory is reserved for
+ * that, touched as it is used). Positions are never 0. 0 or -ENOMEM with a fact. */
+int index_new(struct index **out, uint64_t expected, uint64_t max_slots);
+void index_free(struct index **ix);
+uint64_t index_dram_bytes(const struct index *ix);
+uint64_t index_slot_count(const struct index *ix);
+
+enum { INDEX_STRIPES = 1024 };
+static inline uint32_t index_stripe(uint64_t hash)
+{
+    return (uint32_t)(hash & (INDEX_STRIPES - 1));
+}
+void index_lock(struct index *ix, uint32_t stripe);
+void index_unlock(struct index *ix, uint32_t stripe);
+/* Count of user keys, kept per stripe under its lock; the sum is exact when no writer runs. */
+void index_keys_add(struct index *ix, uint32_t stripe, int64_t delta);
+uint64_t index_keys(const struct index *ix);
+
+void index_prefetch(const struct index *ix, uint64_t hash);
+
+/* One candidate: where the slot is and what it held when it was read (acquire). */
+struct slot_ref {
+    _Atomic uint64_t *at;
+    struct slot slot;
+};
+struct index_find {
+    const struct index *ix;
+    uint64_t hash;
+    uint64_t state; /* of the split when the search began */
+    void *first, *bucket;
+    uint32_t version; /* of the first bucket's chain */
+    uint32_t next, hops;
+};
+void index_find_begin(const struct index *ix, uint64_t hash, struct index_find *f);
+/* The next slot with the tag of the hash; false: no more. */
+bool index_find_next(struct index_find *f, struct slot_ref *out);
+/* After index_find_next returned false: does the negative answer hold? */
+bool index_find_settled(const struct index_find *f);
+static inline bool index_slot_unchanged(const struct slot_ref *ref)
+{
+    return atomic_load_explicit(ref->at, memory_order_acquire) == ref->slot.v;
+}
+
+/* Under the stripe lock of the hash. index_insert may fail with -ENOMEM. Publishing is a release store. */
+int index_insert(struct index *ix, uint64_t hash, struct slot slot);
+void index_replace(struct index *ix, const struct slot_ref *ref, struct slot slot);
+void index_remove(struct index *ix, const struct slot_ref *ref);
+
+/* Call without any stripe lock, after inserts: splits a bucket or two when the load asks for it. */
+void index_grow_step(struct index *ix);
+
+/* Iteration: each slot that is there during the whole scan is given exactly once. */
+struct index_scan {
+    struct index *ix;
+    uint64_t next, buckets; /* of the snapshot */
+    uint32_t level;
+    struct slot *slots; /* of the last step */
+    uint32_t count, capacity;
+};
+int index_scan_begin(struct index *ix, struct index_scan *scan);
+/* Fills scan->slots with those of the next snapshot bucket (taking its stripe lock meanwhile).
+ * 1: filled (count may be 0), 0: done, -ENOMEM. */
+int index_scan_step(struct index_scan *scan);
+void index_scan_end(struct index_scan *scan);
+
+#endif

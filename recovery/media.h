@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * The medium as a first-class object: one interface for everything that touches pool memory.
+ *
+ * Two doors. `struct media` is the normal door: safe copies out, whole-line stores, drain. When a
+ * copy comes back short, the same page is exchanged for a `struct media_recovery` handle, and that
+ * handle alone can write so that the poison is gone. They are two types so that neither is used for
+ * the other by mistake.
+ *
+ * No code above this interface reads or writes pool memory itself, issues a fence or calls
+ * fdatasync: every byte that moves and every fence passes here, which is what makes crash
+ * enumeration on the sim backend possible.
+ *
+ * Errors are negative errno values; err_fact() (errmsg.h) carries the exact fact.
+ */
+#ifndef PMKV_RECOVERY_MEDIA_H
+#define PMKV_RECOVERY_MEDIA_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mcsafe.h"
+
+enum { LINE_BYTES = 64, GROUP_BYTES = 256, PAGE_BYTES = 4096 };
+
+enum media_backend {
+    MEDIA_AUTO = 0,
+    MEDIA_FSDAX = 1,
+    MEDIA_DEVDAX = 2,
+    MEDIA_SHM = 3,
+    MEDIA_FILE = 4,
+    MEDIA_SIM = 5,
+};
+
+enum media_durability {
+    MEDIA_SURVIVES_PROCESS_DEATH = 1,
+    MEDIA_SURVIVES_POWER_LOSS = 2,
+};
+
+struct media;
+
+struct media_ops {
+    /* NULL: pool memory is mapped at media->base and mc_load serves (every backend but sim). */
+    size_t (*load)(struct media *m, uint64_t off, void *dst, size_t bytes);
+    size_t (*store)(struct media *m, uint64_t off, const void *src, size_t bytes);
+    int (*drain)(struct media *m);
+    /* 0 when the medium as a whole answers (I14), else -EIO with a fact. */
+    int (*present)(struct media *m);
+    int (*bad_ranges)(struct media *m,
+                      int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg);
+    /* The recovery door; see media_recovery_*. */
+    size_t (*recovery_read)(struct media *m, uint64_t off, void *dst, size_t bytes);
+    int (*recovery_write)(struct media *m, uint64_t off, const void *page);
+    /* Fault injection: poison (bytes lost, SIGBUS on touch) and silent change of bytes. */
+    int (*inject_poison)(struct media *m, uint64_t off);
+    int (*inject_bytes)(struct media *m, uint64_t off, const void *src, size_t bytes);
+    void (*close)(struct media *m);
+};
+
+/* Words that every store touches are apart from the constant ones (false sharing). */
+struct media {
+    const struct media_ops *ops;
+    char *base; /* the mapping; only media files and the inline doors below use it */
+    uint64_t size;
+    uint64_t loss_unit; /* bytes the kernel takes away at a time */
+    enum media_backend backend;
+    enum media_durability durability;
+    bool read_only;
+    bool allow_inject;
+    int fd; /* -1 for sim */
+    mc_store_fn store_lines; /* the routine that suits the medium: plain, non-temporal, clwb */
+    char path[4096];
+    char reason[256]; /* one sentence: why this backend and durability */
+    void *impl;       /* state of the backend */
+    /* Pages whose recovery write is told to fail (injection); sorted, under a lock of the backend. */
+    _Alignas(64) atomic_ullong bytes_stored;
+    atomic_ullong fences;
+};
+
+struct media_args {
+    enum media_backend backend; /* MEDIA_AUTO probes */
+    bool read_only;             /* shared lock, nothing is written */
+    bool allow_inject;          /* with read_only: still opened for writing underneath */
+    bool filter_only;           /* the program owns SIGBUS */
+    uint64_t create_bytes;      /* media_create: size; every block is allocated */
+};
+
+/* What a path would get. */
+struct media_probe {
+    enum media_backend backend;
+    enum media_durability durability;
+    uint64_t loss_unit;
+    uint64_t available_bytes; /* of the file or device when it exists, else of the file system */
+    int bad_block_support;    /* 1 yes, 0 not here, -1 could not be read */
+    int numa_node;
+    char reason[512];
+    char advice[512];
+};
+
+int media_probe(const char *path, struct media_probe *out);
+/* Creates and allocates the file (-EEXIST when it is there and not empty; a device must exist) and
+ * leaves it open. On failure a file it made is removed. */
+int media_create(const char *path, const struct media_args *args, struct media **out);
+/* Opens, locks (-EBUSY when in use), maps, plants known bad ranges so that touching them faults.
+ * Writes nothing. -ENOENT, -EACCES, -EISDIR ... as the kernel says. */
+int media_open(const char *path, const struct media_args *args, struct media **out);
+void media_close(struct media **m);
+const char *media_backend_name(enum media_backend backend);
+
+/* --- the normal door -------------------------------------------------------------------------- */
+
+/* Copies `bytes` from the pool; returns how many moved before poison (== bytes: all good). */
+static inline size_t media_load(struct media *m, uint64_t off, void *dst, size_t bytes)
+{
+    if (m->ops->load)
+        return m->ops->load(m, off, dst, bytes);
+    return mc_load(dst, m->base + off, bytes);
+}
+
+/* Stores whole lines (off and bytes are multiples of 64) and flushes them: durable after the next
+ * media_drain of this thread. Returns how many bytes moved before poison. */
+static inline size_t media_store(struct media *m, uint64_t off, const void *src, size_t bytes)
+{
+    return m->ops->store(m, off, src, bytes);
+}
+
+/* Makes durable what this thread stored before: the fence, or fdatasync. 0, or -EIO: then the
+ * outcome of everything since the last good drain is unknown. */
+static inline int media_drain(struct media *m)
+{
+    return m->ops->drain(m);
+}
+
+/* Reads one byte of each line without keeping it; returns bytes touched before poison. */
+size_t media_touch(struct media *m, uint64_t off, size_t bytes);
+
+static inline void media_prefetch(const struct media *m, uint64_t off, size_t bytes)
+{
+    if (m->base)
+        for (size_t i = 0; i < bytes; i += LINE_BYTES)
+            __builtin_prefetch(m->base + off + i, 0, 3);
+}
+
+/* I14: is the medium as a whole there? 0, or -EIO with a fact. Call before any durable verdict. */
+int media_present(struct media *m);
+
+/* Calls fn for every range the kernel (or the file system's holes) lists as bad, page aligned.
+ * 0; -ENOTSUP: no such list on this medium; other: it could not be read. */
+int media_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_t bytes),
+                     void *arg);
+
+/* --- the recovery door ------------------------------------------------------------------------ */
+
+/* A page that was exchanged for its recovery handle. */
+struct media_recovery {
+    struct media *media;
+    uint64_t off; /* page aligned */
+};
+
+/* Exchanges the page at `off` (page aligned) for its recovery handle. */
+struct media_recovery media_recover(struct media *m, uint64_t off);
+
+/* Optional: what is still good of the page; returns bytes read (0: no such capability). */
+size_t media_recovery_read(struct media_recovery h, void *dst, size_t bytes);
+
+/* Writes the whole page so that the poison is gone, makes it durable and verifies it by reading
+ * back through the normal door. 0 when it held; -EIO when it cannot be cleared (retire it);
+ * -ENODEV when the medium as a whole is in doubt (I14: no verdict). Works on healthy pages too. */
+int media_recovery_write(struct media_recovery h, const void *page);
+
+/* --- fault injection -------------------------------------------------------------------------- */
+
+/* The page's bytes are really lost and touching it raises SIGBUS, also after a reopen. */
+int media_inject_poison(struct media *m, uint64_t off);
+/* Changes bytes under the store's nose: no check, no flush order. */
+int media_inject_bytes(struct media *m, uint64_t off, const void *src, size_t bytes);
+/* From now on recovery writes of the page at `off` fail (until media_close). */
+int media_inject_clear_fails(struct media *m, uint64_t off);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * The erasure code: N data columns, M = 0, 1 (XOR) or 2 (P+Q over GF(2^8), by ISA-L) parity columns.
+ * With N = 1, M = 1 parity is a copy: a mirror. Works on private memory only.
+ */
+#ifndef PMKV_RECOVERY_PARITY_H
+#define PMKV_RECOVERY_PARITY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+struct parity_code {
+    uint32_t n, m;
+    uint8_t matrix[MAX_COLUMNS * MAX_COLUMNS]; /* encode matrix, rows n..n+m-1 are parity */
+    uint8_t tables[32 * MAX_COLUMNS * MAX_PARITY]; /* ISA-L tables of the parity rows */
+};
+
+void parity_code_init(struct parity_code *code, uint32_t n, uint32_t m);
+
+/* Adds `bytes` of data column `column` to the m accumulators, which start as zeros: what a row's
+ * parity is at these places when every column was added once. Any alignment, any length. */
+void parity_add(const struct parity_code *code, uint32_t column, const void *data, size_t bytes,
+                uint8_t *const parity[]);
+
+/* Rebuilds the erased columns (bit per column, data and parity) of one range of `bytes`: columns[i]
+ * is column i's bytes, erased ones are written. 0, or -EIO when more than m are erased. */
+int parity_decode(const struct parity_code *code, uint32_t erased, size_t bytes,
+                  uint8_t *const columns[]);
+
+#endif
