@@ -40,6 +40,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define PMKV_VERSION_MAJOR 0
 #define PMKV_VERSION_MINOR 1
@@ -465,6 +468,9 @@ const char *pmkv_version(void);
 const char *pmkv_geometry_name(enum pmkv_geometry geometry);
 const char *pmkv_backend_name(enum pmkv_backend backend);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
