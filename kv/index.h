@@ -2,21 +2,34 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * The hash index, in DRAM: key hash -> slots of 8 bytes. It knows no keys: a slot whose tag matches is a
- * candidate, and the caller compares the key on the medium.
+ * The hash index, in DRAM: key hash -> slots of 8 bytes. It knows no keys: a slot whose tag matches
+ * is a candidate, and the caller compares the key on the medium.
  *
- * A bucket is one cache line: seven slots and a control word (overflow bucket, version). Buckets are
- * grown by linear hashing, one bucket a step, no stop-the-world; the tag holds hash bits 16..35, which
- * are those that growth consumes, so growth never reads the medium. Low hash bits choose bucket and
- * stripe, so a bucket, its overflow chain and the bucket it splits into belong to one stripe.
+ * A bucket is one cache line: seven slots and a control word (overflow bucket, version). Buckets
+ * are grown by linear hashing, one bucket a step, no stop-the-world; the tag holds hash
+ * bits 16..35, which are those that growth consumes, so growth never reads the medium. Low hash
+ * bits choose bucket and stripe, so a bucket, its overflow chain and the bucket it splits into
+ * belong to one stripe.
  *
  * Readers take no lock: index_find_begin / index_find_next give candidates; when none was the key,
  * index_find_settled says whether the negative answer holds (no slot of the chain moved, no split
  * changed the bucket) or the search must start again. A reader that used a candidate calls
- * index_slot_unchanged before it trusts what it read.
+ * index_slot_unchanged before it trusts what it read, and starts again when it did change:
  *
- * Writers hold the stripe lock of the hash (I4) for index_insert, index_replace and index_remove and
- * for searches whose outcome they act on. Lock order: stripes by number, then lanes.
+ *     again:  index_find_begin(ix, hash, &f);
+ *             while (index_find_next(&f, &ref))
+ *                 read the record; is it the key? -> unchanged(ref) ? found : again
+ *             index_find_settled(&f) ? not there : again
+ *
+ * A candidate may be given twice while its slot moves, and may be a slot of another chain while an
+ * overflow bucket is used again: its position was given by a writer in any case. Only growth moves
+ * slots, so starting again is rare; a reader that must end may search under the stripe lock, where
+ * answers always hold.
+ *
+ * Writers hold the stripe lock of the hash (I4) for index_insert, index_replace and index_remove
+ * and for searches whose outcome they act on. Lock order: stripes by number, then lanes. While the
+ * stripe is locked no slot of it moves, whatever is inserted or removed: a slot_ref stays good
+ * until its own slot is replaced or removed, or the stripe unlocked.
  */
 #ifndef PMKV_KV_INDEX_H
 #define PMKV_KV_INDEX_H
@@ -25,7 +38,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A slot's value: 0 is empty. position: 40 bits, older: 4 bits (I8, saturates at 15), tag: 20 bits. */
+/* A slot's value: 0 is empty. position: 40 bits, older: 4 bits (I8, saturates at 15), tag: 20 bits.
+ */
 struct slot {
     uint64_t v;
 };
@@ -58,9 +72,11 @@ static inline struct slot slot_with(struct slot s, uint64_t position, uint32_t o
 }
 
 struct index;
+struct index_bucket;
 
 /* Sized for `expected` slots at once, able to grow to `max_slots` (virtual memory is reserved for
- * that, touched as it is used). Positions are never 0. 0 or -ENOMEM with a fact. */
+ * that, some 18 B a slot, touched as it is used; with more slots it goes on, with longer chains).
+ * Positions are never 0. 0 or -ENOMEM with a fact. */
 int index_new(struct index **out, uint64_t expected, uint64_t max_slots);
 void index_free(struct index **ix);
 uint64_t index_dram_bytes(const struct index *ix);
@@ -84,13 +100,13 @@ struct slot_ref {
     _Atomic uint64_t *at;
     struct slot slot;
 };
+/* A search under way; its fields belong to the index. */
 struct index_find {
     const struct index *ix;
     uint64_t hash;
-    uint64_t state; /* of the split when the search began */
-    void *first, *bucket;
-    uint32_t version; /* of the first bucket's chain */
-    uint32_t next, hops;
+    struct index_bucket *first, *bucket;
+    uint32_t version; /* of the first bucket's chain when the search began */
+    uint32_t matches; /* bit i: slot i of the bucket had the tag and was not given yet */
 };
 void index_find_begin(const struct index *ix, uint64_t hash, struct index_find *f);
 /* The next slot with the tag of the hash; false: no more. */
@@ -102,15 +118,20 @@ static inline bool index_slot_unchanged(const struct slot_ref *ref)
     return atomic_load_explicit(ref->at, memory_order_acquire) == ref->slot.v;
 }
 
-/* Under the stripe lock of the hash. index_insert may fail with -ENOMEM. Publishing is a release store. */
+/* Under the stripe lock of the hash. The ref comes from a search under this lock. index_insert may
+ * fail with -ENOMEM, and then nothing changed. Publishing is a release store. */
 int index_insert(struct index *ix, uint64_t hash, struct slot slot);
 void index_replace(struct index *ix, const struct slot_ref *ref, struct slot slot);
 void index_remove(struct index *ix, const struct slot_ref *ref);
 
-/* Call without any stripe lock, after inserts: splits a bucket or two when the load asks for it. */
+/* Call without any stripe lock, after inserts: splits a bucket or two when the load asks for it
+ * (more when growth is behind, as after batches). Cheap when it does not; never waits for another
+ * that grows, and hardly ever for a stripe. Failing for want of memory it only leaves chains
+ * longer. */
 void index_grow_step(struct index *ix);
 
-/* Iteration: each slot that is there during the whole scan is given exactly once. */
+/* Iteration: each slot that is there during the whole scan is given exactly once (replaced or not:
+ * then with one of its values). One that comes or goes meanwhile is given once or not at all. */
 struct index_scan {
     struct index *ix;
     uint64_t next, buckets; /* of the snapshot */
@@ -119,8 +140,9 @@ struct index_scan {
     uint32_t count, capacity;
 };
 int index_scan_begin(struct index *ix, struct index_scan *scan);
-/* Fills scan->slots with those of the next snapshot bucket (taking its stripe lock meanwhile).
- * 1: filled (count may be 0), 0: done, -ENOMEM. */
+/* Fills scan->slots with those of the next snapshot bucket (taking its stripe lock meanwhile: call
+ * it without one). 1: filled (count may be 0), 0: done, -ENOMEM with a fact: may be called again.
+ */
 int index_scan_step(struct index_scan *scan);
 void index_scan_end(struct index_scan *scan);
 

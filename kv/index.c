@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* The hash index: its memory, stripes, searches and changes. Theory and X1..X4: index_impl.h. */
+
+#include "index_impl.h"
+
+#include "../recovery/errmsg.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum {
+    HUGE_PAGE_BYTES = 2 << 20,
+    STRIPE_REPORT = 16, /* slots a stripe gains or loses before it touches the shared count */
+};
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+/* In 4.5ths, rounded up; callers keep slots below 2^41. */
+static uint64_t buckets_for(uint64_t slots)
+{
+    uint64_t count = (slots * 2 + 8) / 9;
+    return min_u64(max_u64(count, 1ull << LEVEL_MIN), 1ull << LEVEL_MAX);
+}
+
+static size_t huge_page_round(uint64_t bytes)
+{
+    return (bytes + HUGE_PAGE_BYTES - 1) & ~((uint64_t)HUGE_PAGE_BYTES - 1);
+}
+
+/* Address space for buckets and overflow buckets; pages come when they are touched. */
+static int index_reserve(struct index *ix)
+{
+    size_t bucket_bytes = huge_page_round(ix->bucket_limit * sizeof(struct index_bucket));
+    size_t overflow_bytes =
+        huge_page_round((uint64_t)ix->overflow_limit * sizeof(struct index_bucket));
+    size_t bytes = bucket_bytes + overflow_bytes + HUGE_PAGE_BYTES;
+    void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (region == MAP_FAILED)
+        return err_fact(-ENOMEM, "index: can't reserve %zu bytes of address space", bytes);
+    ix->region = region;
+    ix->region_bytes = bytes;
+    char *base = (char *)huge_page_round((uintptr_t)region);
+    ix->buckets = (struct index_bucket *)base;
+    ix->overflow = (struct index_bucket *)(base + bucket_bytes);
+    /* A wish: without huge pages the index is only slower. */
+    (void)madvise(base, bucket_bytes + overflow_bytes, MADV_HUGEPAGE);
+    return 0;
+}
+
+static void index_init_locks(struct index *ix)
+{
+    pthread_mutex_init(&ix->grow_lock, NULL);
+    pthread_mutex_init(&ix->overflow_lock, NULL);
+    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
+        pthread_mutex_init(&ix->stripes[i].lock, NULL);
+}
+
+int index_new(struct index **out, uint64_t expected, uint64_t max_slots)
+{
+    const uint64_t positions = 1ull << SLOT_POSITION_BITS;
+    max_slots = min_u64(max_u64(max_slots, expected), positions);
+    expected = min_u64(expected, positions);
+    struct index *ix = aligned_alloc(alignof(struct index), sizeof *ix);
+    if (!ix)
+        return err_fact(-ENOMEM, "index: no memory for its stripes");
+    *ix = (struct index){.bucket_limit = buckets_for(max_slots), .overflow_fresh = 1};
+    /* All slots in full chains need a seventh; a quarter leaves room for holes. */
+    ix->overflow_limit = (uint32_t)min_u64(max_slots / 4 + (1u << LEVEL_MIN), UINT32_MAX);
+    int rc = index_reserve(ix);
+    if (rc) {
+        free(ix);
+        return rc;
+    }
+    index_init_locks(ix);
+    count_publish(ix, buckets_for(expected));
+    *out = ix;
+    return 0;
+}
+
+void index_free(struct index **ix)
+{
+    if (!*ix)
+        return;
+    munmap((*ix)->region, (*ix)->region_bytes);
+    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
+        pthread_mutex_destroy(&(*ix)->stripes[i].lock);
+    pthread_mutex_destroy(&(*ix)->overflow_lock);
+    pthread_mutex_destroy(&(*ix)->grow_lock);
+    free(*ix);
+    *ix = NULL;
+}
+
+uint64_t index_dram_bytes(const struct index *ix)
+{
+    uint64_t overflow = atomic_load_explicit(&ix->overflow_fresh, memory_order_relaxed) - 1;
+    return (count_observe(ix) + overflow) * sizeof(struct index_bucket) + sizeof *ix;
+}
+
+uint64_t index_slot_count(const struct index *ix)
+{
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
+        sum += atomic_load_explicit(&ix->stripes[i].slots, memory_order_relaxed);
+    return (uint64_t)sum;
+}
+
+void index_lock(struct index *ix, uint32_t stripe)
+{
+    int rc = pthread_mutex_lock(&ix->stripes[stripe].lock);
+    assert(rc == 0);
+    (void)rc;
+}
+
+void index_unlock(struct index *ix, uint32_t stripe)
+{
+    int rc = pthread_mutex_unlock(&ix->stripes[stripe].lock);
+    assert(rc == 0);
+    (void)rc;
+}
+
+/* Writers have the lock: no read-modify-write is needed, only whole loads for those who have not.
+ */
+static int64_t counter_add(_Atomic int64_t *counter, int64_t delta)
+{
+    int64_t sum = atomic_load_explicit(counter, memory_order_relaxed) + delta;
+    atomic_store_explicit(counter, sum, memory_order_relaxed);
+    return sum;
+}
+
+void index_keys_add(struct index *ix, uint32_t stripe, int64_t delta)
+{
+    int64_t keys = counter_add(&ix->stripes[stripe].keys, delta);
+    assert(keys >= 0);
+    (void)keys;
+}
+
+uint64_t index_keys(const struct index *ix)
+{
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
+        sum += atomic_load_explicit(&ix->stripes[i].keys, memory_order_relaxed);
+    return (uint64_t)sum;
+}
+
+/* The shared count, a line that all writers store to, is touched once in STRIPE_REPORT. */
+static void stripe_count_slots(struct index *ix, uint32_t number, int64_t delta)
+{
+    struct stripe *stripe = &ix->stripes[number];
+    int64_t news = counter_add(&stripe->slots, delta) - stripe->reported;
+    if (news < STRIPE_REPORT && news > -STRIPE_REPORT)
+        return;
+    stripe->reported += news;
+    atomic_fetch_add_explicit(&ix->slots_about, news, memory_order_relaxed);
+}
+
+void index_prefetch(const struct index *ix, uint64_t hash)
+{
+    __builtin_prefetch(bucket_first(ix, hash), 0, 3);
+}
+
+/* One bit for each slot with the tag of the hash. No branch until all seven are compared: which
+ * slot it is can't be predicted. An empty slot matches the tag 0. */
+static inline uint32_t bucket_match(const struct index_bucket *bucket, uint64_t hash)
+{
+    uint64_t tag = hash >> LEVEL_MIN << (64 - SLOT_TAG_BITS);
+    uint32_t matches = 0;
+#pragma GCC unroll 7
+    for (int i = BUCKET_SLOTS - 1; i >= 0; i--)
+        matches =
+            matches * 2 + ((slot_observe(&bucket->slots[i]) ^ tag) < 1ull << (64 - SLOT_TAG_BITS));
+    return matches;
+}
+
+void index_find_begin(const struct index *ix, uint64_t hash, struct index_find *f)
+{
+    struct index_bucket *first = bucket_first(ix, hash);
+    f->ix = ix;
+    f->hash = hash;
+    f->first = first;
+    f->bucket = first;
+    f->version = control_high(control_observe(first)); /* before any slot */
+    f->matches = bucket_match(first, hash);
+}
+
+/* False: the end, or the chain is no longer the one the search began in. */
+static bool find_hop(struct index_find *f)
+{
+    struct index_bucket *next = bucket_next(f->ix, f->bucket);
+    if (!next || control_high(control_observe(f->first)) != f->version)
+        return false;
+    f->bucket = next;
+    f->matches = bucket_match(next, f->hash);
+    return true;
+}
+
+bool index_find_next(struct index_find *f, struct slot_ref *out)
+{
+    do {
+        while (f->matches) {
+            _Atomic uint64_t *at = &f->bucket->slots[__builtin_ctz(f->matches)];
+            f->matches &= f->matches - 1;
+            struct slot slot = {slot_observe(at)}; /* it may have changed since it matched */
+            if (slot.v && slot_tag(slot) == (f->hash >> LEVEL_MIN & 0xfffff)) {
+                *out = (struct slot_ref){at, slot};
+                return true;
+            }
+        }
+    } while (find_hop(f));
+    return false;
+}
+
+bool index_find_settled(const struct index_find *f)
+{
+    return control_high(control_observe(f->first)) == f->version &&
+           bucket_first(f->ix, f->hash) == f->first;
+}
+
+int index_insert(struct index *ix, uint64_t hash, struct slot slot)
+{
+    assert(slot_position(slot) != 0);
+    assert(slot_tag(slot) == (hash >> LEVEL_MIN & 0xfffff));
+    int rc = chain_insert(ix, bucket_first(ix, hash), hash & 0xffff, slot);
+    if (rc)
+        return err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1);
+    stripe_count_slots(ix, index_stripe(hash), 1);
+    return 0;
+}
+
+void index_replace(struct index *ix, const struct slot_ref *ref, struct slot slot)
+{
+    (void)ix;
+    assert(slot_position(slot) != 0);
+    assert(slot_tag(slot) == slot_tag(ref->slot));
+    assert(index_slot_unchanged(ref));
+    slot_publish(ref->at, slot.v);
+}
+
+/* An overflow bucket keeps `low` of its chain: with the slot's tag that leads to the first. */
+static uint32_t overflow_slot_removed(struct index *ix, struct index_bucket *bucket,
+                                      struct slot slot)
+{
+    uint32_t low = control_high(control_observe(bucket));
+    uint64_t hash = low | (uint64_t)slot_tag(slot) << LEVEL_MIN;
+    if (bucket_empty(bucket))
+        chain_unlink(ix, bucket_first(ix, hash), bucket);
+    return low;
+}
+
+void index_remove(struct index *ix, const struct slot_ref *ref)
+{
+    assert(ref->slot.v != 0 && index_slot_unchanged(ref));
+    slot_publish(ref->at, 0);
+    uint64_t offset_bytes = (uint64_t)((char *)ref->at - (char *)ix->buckets);
+    uint64_t number = offset_bytes / sizeof(struct index_bucket);
+    uint32_t low = number & 0xffff;
+    if (number >= ix->bucket_limit)
+        low = overflow_slot_removed(ix, &ix->buckets[number], ref->slot);
+    stripe_count_slots(ix, index_stripe(low), -1);
+}
