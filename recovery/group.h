@@ -3,12 +3,13 @@
 
 /*
  * Group checks. A page has 16 groups: 15 of 256 B and one of 192 B; line 63 holds their 16 checks.
- * A check is 32 bits of XXH3-64 of the group's bytes, combined through a finalizer with a secret per
- * (pool, generation, page) and the group's number. So a stale, misdirected or zeroed group fails.
+ * A check is 32 bits of XXH3-64 of the group's bytes, combined through a finalizer with a secret
+ * per (pool, generation, page) and the group's number. So a stale, misdirected or zeroed group
+ * fails.
  *
- * A group never written in this generation carries the *absent* check, bound the same way; it counts
- * as zeros in decoding and is never read. 0 is never a valid check, and a real check is never equal
- * to the absent one of its place.
+ * A group never written in this generation carries the *absent* check, bound the same way; it
+ * counts as zeros in decoding and is never read. 0 is never a valid check, and a real check is
+ * never equal to the absent one of its place.
  */
 #ifndef PMKV_RECOVERY_GROUP_H
 #define PMKV_RECOVERY_GROUP_H

@@ -2,10 +2,10 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * XXH3-64 (libxxhash, inlined), compiled for SSE2, AVX2 and AVX-512 and chosen by CPUID at load time:
- * from 256 B on the inlined vector forms are 2.5 to 3 times faster than Debian's SSE2 library. All
- * give the same result. Seeds are mixed in outside (hash_mix): a seeded XXH3 rebuilds its secret at
- * every call.
+ * XXH3-64 (libxxhash, inlined), compiled for SSE2, AVX2 and AVX-512 and chosen by CPUID at load
+ * time: from 256 B on the inlined vector forms are 2.5 to 3 times faster than Debian's SSE2
+ * library. All give the same result. Seeds are mixed in outside (hash_mix): a seeded XXH3 rebuilds
+ * its secret at every call.
  */
 #ifndef PMKV_RECOVERY_HASH_H
 #define PMKV_RECOVERY_HASH_H
