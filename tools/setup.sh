@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# SPDX-FileCopyrightText: 2026 The libpmkv authors
+#
+# Installs what building and testing libpmkv needs on Debian 12: only what is missing, and quick when
+# nothing is. Needs root or sudo only when something is missing.
+set -euo pipefail
+
+packages=(
+    gcc libc6-dev cmake ninja-build pkg-config git python3-minimal
+    clang clang-format
+    libpmem2-dev libpmemobj-dev libndctl-dev libdaxctl-dev libxxhash-dev libisal-dev
+    libjansson-dev libcriterion-dev
+)
+
+fail() {
+    echo "setup.sh: $*" >&2
+    exit 1
+}
+
+command -v dpkg-query >/dev/null ||
+    fail "this is not Debian; install by hand what these packages hold: ${packages[*]}"
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "setup.sh: nothing to install"
+    exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null ||
+        fail "not root and no sudo; as root run: apt-get install ${missing[*]}"
+    as_root=(sudo)
+fi
+apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+
+echo "setup.sh: installing ${missing[*]}"
+"${apt[@]}" update || fail "apt-get update failed"
+"${apt[@]}" install --no-install-recommends "${missing[@]}" ||
+    fail "apt-get could not install: ${missing[*]}"
