@@ -37,25 +37,48 @@ static void remove_when_interrupted(const char *path)
     sigaction(SIGTERM, &action, NULL);
 }
 
-bool pool_init(struct bench_pool *pool, const struct bench_options *opts)
+/* --force replaces pools, damaged ones included, and nothing that is no pool. */
+static bool is_a_pool(const char *path)
 {
-    memset(pool, 0, sizeof *pool);
-    pool->opts = opts;
+    struct pmkv_options options;
+    struct pmkv *kv = NULL;
+    pmkv_options_init(&options);
+    options.read_only = true;
+    enum pmkv_status status = pmkv_open(path, &options, &kv);
+    pmkv_close(&kv);
+    return status == PMKV_OK || status == PMKV_E_CORRUPT || status == PMKV_E_TRUNCATED ||
+           status == PMKV_E_VERSION;
+}
+
+/* Makes room for the pool. Only a regular file is removed; a device keeps its node. */
+static bool clear_path(const struct bench_options *opts)
+{
     struct stat st;
-    bool there = stat(opts->pool_path, &st) == 0;
-    if (there && S_ISREG(st.st_mode) && st.st_size > 0 && !opts->force) {
+    if (stat(opts->pool_path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return true;
+    if (!opts->force) {
         fprintf(stderr, "pmkv-bench: %s exists: remove it, choose another --pool, or --force\n",
                 opts->pool_path);
         return false;
     }
-    /* Only a regular file is removed; a device keeps its node. */
-    if (there && S_ISREG(st.st_mode) && unlink(opts->pool_path) != 0) {
-        perror("pmkv-bench: remove the old pool");
+    if (!is_a_pool(opts->pool_path)) {
+        fprintf(stderr, "pmkv-bench: %s is no pool, or is in use: it is left as it is\n",
+                opts->pool_path);
         return false;
     }
+    if (unlink(opts->pool_path) == 0)
+        return true;
+    perror("pmkv-bench: remove the old pool");
+    return false;
+}
+
+bool pool_init(struct bench_pool *pool, const struct bench_options *opts)
+{
+    memset(pool, 0, sizeof *pool);
+    pool->opts = opts;
     if (opts->flush_line)
         setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
-    return true;
+    return clear_path(opts);
 }
 
 static bool pool_open(struct bench_pool *pool)
