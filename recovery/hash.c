@@ -4,6 +4,8 @@
 #include "hash.h"
 #include "hash_impl.h"
 
+#include <stdbool.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -16,6 +18,13 @@ uint64_t hash64_base(const void *bytes, size_t count)
 uint64_t (*hash64)(const void *bytes, size_t count) = hash64_base;
 
 #if defined(__x86_64__)
+/* All that the compiler may use in hash_avx512.c. */
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
 /*
  * Runs while the program (or dlopen) still has this library to itself, so the pointer is a plain
  * one: a hash costs one predicted indirect call and no atomic.
@@ -23,7 +32,7 @@ uint64_t (*hash64)(const void *bytes, size_t count) = hash64_base;
 __attribute__((constructor)) static void hash_select(void)
 {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f"))
+    if (has_avx512())
         hash64 = hash64_avx512;
     else if (__builtin_cpu_supports("avx2"))
         hash64 = hash64_avx2;

@@ -40,7 +40,9 @@ static void consider(struct best *best, const struct superblock *sb, const struc
                      uint64_t off)
 {
     bool same_pool = best->any && memcmp(sb->uuid, best->sb.uuid, sizeof sb->uuid) == 0;
-    if (same_pool && sb->version <= best->sb.version)
+    if (same_pool && (sb->version <= best->sb.version ||
+                      memcmp(layout->superblock_off, best->layout.superblock_off,
+                             sizeof layout->superblock_off) != 0))
         return;
     if (best->any && !same_pool && (best->anchored || sb->created_time <= best->sb.created_time))
         return;
