@@ -20,7 +20,8 @@ if(PMKV_SANITIZE)
     set(timeout_factor 4)
 endif()
 
-set(sanitizer_environment
+set(test_environment
+    CRITERION_VERBOSITY_LEVEL=1 # names what is skipped, and why
     "ASAN_OPTIONS=abort_on_error=1:allocator_may_return_null=1"
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
@@ -31,7 +32,7 @@ function(pmkv_test_properties name folder)
                          LABELS ${folder}
                          TIMEOUT ${timeout}
                          SKIP_RETURN_CODE 77
-                         ENVIRONMENT "${sanitizer_environment}")
+                         ENVIRONMENT "${test_environment}")
 endfunction()
 
 # A static library, so that a test links only the helpers it uses.

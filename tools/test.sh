@@ -8,8 +8,9 @@
 #   setup    installs missing packages
 #   release  gcc, warnings are errors; the whole test suite
 #   style    clang-format, the direction of includes
-#   readme   the example of README.md against the installed library, shared, static and by CMake
-#   clang    compiles everything with clang, warnings are errors
+#   readme   the example of README.md against the installed library, shared, static and by CMake;
+#            what the shared library exports
+#   clang    compiles everything with clang, warnings are errors; the public header as C++ too
 #   tsan     ThreadSanitizer: the stress programs
 #   asan     AddressSanitizer and UndefinedBehaviorSanitizer: the whole test suite
 # --quick runs setup and release alone. All stages run even when one fails; the summaries of the test
@@ -59,26 +60,6 @@ build() {
     cmake --build "build/$preset" -j "$jobs" ${1+--target "$@"}
 }
 
-without_colours() {
-    sed 's/\x1b\[[0-9;]*m//g'
-}
-
-# What the runners said last, for the end of the output: Criterion's lines, then ctest's.
-note_summary() {
-    local preset=$1 output=$2
-    local log=build/$preset/Testing/Temporary/LastTest.log
-    {
-        without_colours <"$log" | sed -n \
-            -e 's/^[0-9]*\/[0-9]* Testing: \(.*\)/\1/;T next;h;b' \
-            -e ':next' -e '/Synthesis: Tested:/{G;s/\(.*\)\n\(.*\)/'"$preset"' \2: \1/;p}'
-        without_colours <"$log" | grep -h '\[SKIP\]' | sort | uniq -c |
-            sed "s/^ */$preset skipped: /" || true
-        sed -n '/^The following tests did not run/,/^$/p' "$output"
-        sed -n '/^The following tests FAILED/,$p' "$output"
-        echo "$preset: $(grep -E '^[0-9]+% tests passed' "$output" || echo 'ctest gave no summary')"
-    } >>"$summary"
-}
-
 # run_ctest PRESET [ARGUMENT...]
 run_ctest() {
     local preset=$1 code=0
@@ -86,13 +67,13 @@ run_ctest() {
     local output=build/$preset/ctest-output.txt
     "${wrapper[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure \
         --no-tests=error "$@" 2>&1 | tee "$output" || code=$?
-    note_summary "$preset" "$output"
+    python3 tools/test_summary.py "$preset" \
+        "build/$preset/Testing/Temporary/LastTest.log" "$output" >>"$summary"
     return "$code"
 }
 wrapper=()
 
 # --- stages ------------------------------------------------------------------------------------
-
 
 stage_release() {
     configure release
@@ -119,6 +100,7 @@ stage_tsan() {
 stage_clang() {
     configure release-clang
     build release-clang
+    clang -x c++-header -std=c++17 -Wall -Wextra -Werror -fsyntax-only kv/pmkv.h
 }
 
 stage_style() {

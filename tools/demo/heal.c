@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 3000, KEY_ROOM = 32, MAX_THREADS = 64 };
+#define OWN_KEYS "pmkv-demo/heal/"
+enum { KEYS = 3000, KEY_ROOM = 64, MAX_THREADS = 64 };
 
 struct key_state {
     atomic_ullong started, acked;
@@ -49,7 +50,7 @@ struct heal_thread {
 
 static size_t key_make(char *key, unsigned k)
 {
-    return (size_t)snprintf(key, KEY_ROOM, "heal/%05u", k);
+    return (size_t)snprintf(key, KEY_ROOM, OWN_KEYS "%05u", k);
 }
 
 static uint64_t hash_bytes(const unsigned char *p, size_t bytes)
@@ -165,7 +166,7 @@ static void *writer_run(void *arg)
 static int note_other(void *arg, const struct pmkv_item *item)
 {
     struct heal *heal = arg;
-    if (item->key_bytes >= 5 && memcmp(item->key, "heal/", 5) == 0)
+    if (item->key_bytes >= strlen(OWN_KEYS) && memcmp(item->key, OWN_KEYS, strlen(OWN_KEYS)) == 0)
         return 0;
     if (item->status != PMKV_OK) {
         failed_status(heal, item->status, "a record before the start");

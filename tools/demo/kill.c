@@ -23,7 +23,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KEYS = 4000, GROUPS = 200, GROUP_KEYS = 8, KEY_ROOM = 32, MAX_WRITERS = 64 };
+#define OWN_KEYS "pmkv-demo/kill/"
+enum { KEYS = 4000, GROUPS = 200, GROUP_KEYS = 8, KEY_ROOM = 64, MAX_WRITERS = 64 };
 
 /* Versions by key and by group; 0: never. */
 struct versions {
@@ -50,12 +51,12 @@ struct kill_thread {
 
 static size_t key_make(char *key, unsigned k)
 {
-    return (size_t)snprintf(key, KEY_ROOM, "kill/%05u", k);
+    return (size_t)snprintf(key, KEY_ROOM, OWN_KEYS "%05u", k);
 }
 
 static size_t group_key_make(char *key, unsigned group, unsigned member)
 {
-    return (size_t)snprintf(key, KEY_ROOM, "kill/batch/%03u/%u", group, member);
+    return (size_t)snprintf(key, KEY_ROOM, OWN_KEYS "batch/%03u/%u", group, member);
 }
 
 /* The number that values of a group's key carry: apart from those of single keys. */
@@ -172,7 +173,7 @@ static uint64_t check_group(struct pmkv *kv, unsigned group, uint64_t acked)
 
 static int count_ours(void *arg, const struct pmkv_item *item)
 {
-    if (item->key_bytes >= 5 && memcmp(item->key, "kill/", 5) == 0)
+    if (item->key_bytes >= strlen(OWN_KEYS) && memcmp(item->key, OWN_KEYS, strlen(OWN_KEYS)) == 0)
         ++*(uint64_t *)arg;
     return 0;
 }
