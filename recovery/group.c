@@ -18,13 +18,13 @@ uint64_t group_secret(uint64_t pool_secret, uint64_t generation, uint64_t page_n
 }
 
 /*
- * Always odd: that keeps it away from 0 and leaves real checks the even numbers 0 + 2 and absent ^
- * 2 to step aside to. One multiplication is enough, the page secret is mixed already.
+ * Always odd: that keeps it away from 0 and from 2 and its own ^ 2, the values to which a real check
+ * steps aside. Two multiplications are enough, the page secret is mixed already.
  */
 uint32_t group_absent(uint64_t page_secret, uint32_t group)
 {
-    uint64_t spread = page_secret * (0x9e3779b97f4a7c15ull + 2 * (uint64_t)group);
-    return (uint32_t)(spread >> 32) | 1;
+    uint64_t place = (page_secret + 0xa0761d6478bd642full) * 0xe7037ed1a0b428dbull;
+    return (uint32_t)(place * (2 * group + 1) >> 32) | 1;
 }
 
 static uint32_t check_of_hash(uint64_t hash, uint64_t page_secret, uint32_t group)

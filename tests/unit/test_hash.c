@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* hash64 is XXH3-64, whichever vectors it uses. */
+
+#include <criterion/criterion.h>
+#include <inttypes.h>
+
+#include "recovery/hash.h"
+#include "recovery/hash_impl.h"
+#include "support/rng.h"
+
+/* XXH3 has a path of its own for up to 16, 128 and 240 bytes, then blocks of 1024. */
+enum { LONGEST = 5000 };
+
+typedef uint64_t hash_fn(const void *bytes, size_t count);
+
+struct known {
+    size_t count;
+    uint64_t hash;
+};
+
+/* From libxxhash.so 0.8.1, over the first `count` bytes of known_bytes(). */
+static const struct known known[] = {
+    {0, 0x2d06800538d394c2ull},    {1, 0xf319fe2bdfcdfebdull},    {3, 0xa107bb65b715c89bull},
+    {4, 0x509f0567aa8a3123ull},    {8, 0xb1433dc39b7f946eull},    {9, 0xfe2542440b36ddc7ull},
+    {16, 0x715189ff3dcdcff6ull},   {17, 0x7d33163b8af0179cull},   {64, 0x0991d97cd58dd82dull},
+    {128, 0xee847f7fcef4ddbcull},  {129, 0x7e3e7b750239d4fcull},  {192, 0xc7fadfbe65d004f6ull},
+    {240, 0x44089a144aade02dull},  {241, 0xed93572e52acac83ull},  {256, 0x5356e48742805b6aull},
+    {512, 0xd24bcbd9dfefec5bull},  {1024, 0xf9bf1ee035a040acull}, {1025, 0x70a447382d332cf9ull},
+    {4032, 0x1f477d4748634f9cull}, {4096, 0x8de76fdd779a5067ull}, {5000, 0xd37060becfa14582ull}};
+
+static void known_bytes(uint8_t *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = (uint8_t)(i * 131 + (i >> 8) * 7 + 17);
+}
+
+static void random_bytes(uint8_t *out, size_t count)
+{
+    struct test_rng rng = test_rng_make(1, 0);
+    for (size_t i = 0; i < count; i++)
+        out[i] = (uint8_t)test_rng_next(&rng);
+}
+
+static void assert_same_as_base(hash_fn *variant, const char *name)
+{
+    static uint8_t bytes[LONGEST + 64];
+    random_bytes(bytes, sizeof bytes);
+    for (size_t count = 0; count <= LONGEST; count++) {
+        const uint8_t *at = bytes + count % 64; /* every alignment */
+        uint64_t expected = hash64_base(at, count), got = variant(at, count);
+        cr_assert_eq(got, expected, "%s, %zu bytes: %016" PRIx64 ", expected %016" PRIx64, name,
+                     count, got, expected);
+    }
+}
+
+Test(hash, the_chosen_variant_gives_the_published_values)
+{
+    static uint8_t bytes[LONGEST];
+    known_bytes(bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint64_t got = hash64(bytes, known[i].count);
+        cr_assert_eq(got, known[i].hash, "%zu bytes: %016" PRIx64 ", expected %016" PRIx64,
+                     known[i].count, got, known[i].hash);
+    }
+}
+
+Test(hash, the_chosen_variant_equals_the_base)
+{
+    assert_same_as_base(hash64, "hash64");
+}
+
+#if defined(__x86_64__)
+Test(hash, avx2_equals_the_base)
+{
+    if (__builtin_cpu_supports("avx2"))
+        assert_same_as_base(hash64_avx2, "avx2");
+}
+
+Test(hash, avx512_equals_the_base)
+{
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        assert_same_as_base(hash64_avx512, "avx512");
+}
+#endif
+
+Test(hash, binding_changes_about_half_of_the_bits)
+{
+    struct test_rng rng = test_rng_make(2, 0);
+    uint64_t flipped = 0;
+    enum { ROUNDS = 20000 };
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t hash = test_rng_next(&rng), secret = test_rng_next(&rng);
+        uint64_t one_bit = 1ull << test_rng_below(&rng, 64);
+        uint64_t bound = hash_bind(hash, secret);
+        flipped += (uint64_t)__builtin_popcountll(bound ^ hash_bind(hash, secret ^ one_bit));
+        flipped += (uint64_t)__builtin_popcountll(bound ^ hash_bind(hash ^ one_bit, secret));
+    }
+    double mean = (double)flipped / (2.0 * ROUNDS);
+    cr_assert(mean > 31.8 && mean < 32.2, "%f bits flip on average", mean);
+}
+
+/* An XOR would cancel: two groups with equal bytes would differ by a constant of their places. */
+Test(hash, binding_is_not_an_xor_of_the_two)
+{
+    uint64_t a = hash_bind(1, 100) ^ hash_bind(2, 100), b = hash_bind(1, 200) ^ hash_bind(2, 200);
+    cr_assert_neq(a, b);
+}
