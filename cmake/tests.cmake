@@ -73,7 +73,7 @@ foreach(folder unit media crash cli)
                               RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/${folder})
         target_link_libraries(${name} PRIVATE pmkv_test_${folder} pmkv_test_support
                               PkgConfig::CRITERION)
-        if(TARGET pmkv-cli)
+        if(folder STREQUAL "cli" AND TARGET pmkv-cli)
             add_dependencies(${name} pmkv-cli)
             target_compile_definitions(${name} PRIVATE
                                        PMKV_CLI_PATH="$<TARGET_FILE:pmkv-cli>")
