@@ -33,6 +33,11 @@ function(pmkv_test_properties name folder)
                          TIMEOUT ${timeout}
                          SKIP_RETURN_CODE 77
                          ENVIRONMENT "${test_environment}")
+    if(PMKV_SANITIZE)
+        # Criterion does not mind a worker that reports a leak when its test is over.
+        set_tests_properties(${name} PROPERTIES FAIL_REGULAR_EXPRESSION
+                             "ERROR: [A-Za-z]+Sanitizer;WARNING: ThreadSanitizer;runtime error: ")
+    endif()
 endfunction()
 
 # A static library, so that a test links only the helpers it uses.
@@ -73,6 +78,9 @@ foreach(folder unit media crash cli)
                               RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/${folder})
         target_link_libraries(${name} PRIVATE pmkv_test_${folder} pmkv_test_support
                               PkgConfig::CRITERION)
+        if(PMKV_SANITIZE MATCHES "address")
+            target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/leaks_in_workers.c)
+        endif()
         if(folder STREQUAL "cli" AND TARGET pmkv-cli)
             add_dependencies(${name} pmkv-cli)
             target_compile_definitions(${name} PRIVATE
