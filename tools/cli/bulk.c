@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { BATCH_BYTES = 1 << 20, BATCH_RECORDS = 1024, NAME_BYTES = 200 };
+enum { BATCH_BYTES = 1 << 20, BATCH_RECORDS = 1024, HEADER_BYTES = 128, NAME_BYTES = 200 };
 
 /* Key and value stand in `data`, one after the other. */
 struct bulk_item {
@@ -29,9 +29,10 @@ bool bulk_start(struct bulk *bulk, struct pmkv *kv, struct tally *tally)
         tally_fail(tally, cli_fail(status));
         return false;
     }
-    /* A batch may be a quarter of the pool; far less is fast enough. */
-    if (bulk->limit_bytes > info.capacity_bytes / 16)
-        bulk->limit_bytes = (size_t)(info.capacity_bytes / 16);
+    /* A batch must fit a segment; half of one leaves room for what the store adds. */
+    uint64_t segment_bytes = 4096ull * info.row_pages * info.segment_rows;
+    if (bulk->limit_bytes > segment_bytes / 2)
+        bulk->limit_bytes = (size_t)(segment_bytes / 2);
     return true;
 }
 
@@ -105,7 +106,7 @@ static bool flush(struct bulk *bulk)
         return true;
     if (write_batch(bulk) == PMKV_OK) {
         bulk->tally->record_count += bulk->item_count;
-        bulk->tally->byte_count += bulk->held_bytes;
+        bulk->tally->byte_count += bulk->held_bytes - bulk->item_count * HEADER_BYTES;
     } else {
         go_on = put_one_by_one(bulk);
     }
@@ -127,13 +128,13 @@ static void hold(struct bulk *bulk, const void *key, size_t key_bytes, const voi
     bytes_reserve(&item->data, key_bytes + value_bytes);
     bytes_append(&item->data, key, key_bytes);
     bytes_append(&item->data, value, value_bytes);
-    bulk->held_bytes += key_bytes + value_bytes;
+    bulk->held_bytes += key_bytes + value_bytes + HEADER_BYTES;
 }
 
 bool bulk_put(struct bulk *bulk, const void *key, size_t key_bytes, const void *value,
               size_t value_bytes, bulk_line line)
 {
-    size_t bytes = key_bytes + value_bytes;
+    size_t bytes = key_bytes + value_bytes + HEADER_BYTES;
 
     if (bytes > bulk->limit_bytes / 4)
         return flush(bulk) && put_alone(bulk, key, key_bytes, value, value_bytes, line);

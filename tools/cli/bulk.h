@@ -19,7 +19,7 @@ struct bulk {
     struct pmkv_batch *batch;
     struct bulk_item *items;
     size_t item_count, item_capacity;
-    size_t held_bytes, limit_bytes;
+    size_t held_bytes, limit_bytes; /* with headers */
 };
 
 /* Where a record comes from, for messages: a line of the input, or 0. */

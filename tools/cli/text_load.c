@@ -123,8 +123,10 @@ static bool read_bytes(struct text_load *load, struct bytes *out, size_t limit)
             return bad_line(load, "the input ends in the middle of a line");
         int byte = decode_byte(load, c);
         if (byte < 0)
-            return bad_line(load, load->print ? "a backslash without two hexadecimal digits"
-                                              : "not pairs of hexadecimal digits");
+            return bad_line(
+                load, load->print ? "a backslash without two hexadecimal digits (mdb_dump -p of "
+                                    "LMDB 0.9 writes such: dump without -p)"
+                                  : "not pairs of hexadecimal digits");
         if (out->size <= limit)
             bytes_push(out, (unsigned char)byte);
     }

@@ -3,7 +3,7 @@
 
 /*
  * map: the pool as rows of 64 characters. A cell shows the worst state in its part of the pool;
- * where all is well, the kind that has most bytes there.
+ * where all is well, a superblock or table, which are small, else the kind that has most bytes.
  */
 
 #include "args.h"
@@ -127,17 +127,27 @@ static enum cli_exit gather(struct pmkv *kv, uint32_t rows, struct map *map)
 
 /* --- text ------------------------------------------------------------------------------------- */
 
-static char cell_letter(const struct cell *cell)
+static int cell_kind(const struct cell *cell)
 {
     int most = -1;
 
-    if (cell->worst != PMKV_RANGE_OK)
-        return states[cell->worst].letter;
+    if (cell->bytes[PMKV_RANGE_SUPERBLOCK])
+        return PMKV_RANGE_SUPERBLOCK;
+    if (cell->bytes[PMKV_RANGE_TABLE])
+        return PMKV_RANGE_TABLE;
     for (int kind = 0; kind < KIND_COUNT; kind++) {
         if (cell->bytes[kind] && (most < 0 || cell->bytes[kind] > cell->bytes[most]))
             most = kind;
     }
-    return most < 0 ? ' ' : kinds[most].letter;
+    return most;
+}
+
+static char cell_letter(const struct cell *cell)
+{
+    if (cell->worst != PMKV_RANGE_OK)
+        return states[cell->worst].letter;
+    int kind = cell_kind(cell);
+    return kind < 0 ? ' ' : kinds[kind].letter;
 }
 
 static void print_cells(const struct map *map)

@@ -100,7 +100,8 @@ static void print_summary_text(const struct tally *tally, const char *done, doub
         printf("; skipped %llu that are not regular files",
                (unsigned long long)tally->skipped_count);
     if (tally->failed_count)
-        printf("; %llu errors", (unsigned long long)tally->failed_count);
+        printf("; %llu error%s", (unsigned long long)tally->failed_count,
+               tally->failed_count == 1 ? "" : "s");
     putchar('\n');
 }
 
