@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Linked into Criterion programs under AddressSanitizer. Criterion runs each test in a worker process
- * of its own, which is where our leaks are; its runner leaks a little for each skipped test, and a
- * suppression by the name of its library would hide ours too, since it is on every stack.
+ * Linked into Criterion programs under AddressSanitizer. Criterion runs each test in a worker
+ * process of its own, which is where our leaks are; its runner leaks a little for each skipped
+ * test, and a suppression by the name of its library would hide ours too, since it is on every
+ * stack.
  */
 #include <stdlib.h>
 
