@@ -18,10 +18,12 @@
 #ifndef PMKV_RECOVERY_MEDIA_H
 #define PMKV_RECOVERY_MEDIA_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "mcsafe.h"
 
@@ -37,6 +39,7 @@ enum media_backend {
 };
 
 enum media_durability {
+    MEDIA_SURVIVES_NOTHING = 0, /* sim */
     MEDIA_SURVIVES_PROCESS_DEATH = 1,
     MEDIA_SURVIVES_POWER_LOSS = 2,
 };
@@ -44,41 +47,54 @@ enum media_durability {
 struct media;
 
 struct media_ops {
-    /* NULL: pool memory is mapped at media->base and mc_load serves (every backend but sim). */
+    /* store, drain, present, recovery_write, inject_bytes and close are never NULL (an empty medium
+     * has no use for two of them); of the others NULL says that the medium has no such thing. */
+    /* NULL: pool memory is mapped at media->base and mc_load serves (all but sim and empty files).
+     */
     size_t (*load)(struct media *m, uint64_t off, void *dst, size_t bytes);
     size_t (*store)(struct media *m, uint64_t off, const void *src, size_t bytes);
     int (*drain)(struct media *m);
     /* 0 when the medium as a whole answers (I14), else -EIO with a fact. */
     int (*present)(struct media *m);
-    int (*bad_ranges)(struct media *m,
-                      int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg);
+    int (*bad_ranges)(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_t bytes),
+                      void *arg);
     /* The recovery door; see media_recovery_*. */
     size_t (*recovery_read)(struct media *m, uint64_t off, void *dst, size_t bytes);
     int (*recovery_write)(struct media *m, uint64_t off, const void *page);
     /* Fault injection: poison (bytes lost, SIGBUS on touch) and silent change of bytes. */
     int (*inject_poison)(struct media *m, uint64_t off);
     int (*inject_bytes)(struct media *m, uint64_t off, const void *src, size_t bytes);
+    int (*unsafe_shutdowns)(struct media *m, uint64_t *count);
     void (*close)(struct media *m);
 };
 
-/* Words that every store touches are apart from the constant ones (false sharing). */
+enum { MEDIA_COUNTERS = 16 };
+
+/* What a few threads stored; each counter has a line of its own (false sharing). */
+struct media_counter {
+    _Alignas(64) atomic_ullong bytes;
+    atomic_ullong fences;
+};
+
 struct media {
     const struct media_ops *ops;
-    char *base; /* the mapping; only media files and the inline doors below use it */
-    uint64_t size;
+    char *base;    /* the mapping; only media files and the inline doors below use it */
+    uint64_t size; /* multiple of 4096; 0: an empty file, where every load and store is short */
     uint64_t loss_unit; /* bytes the kernel takes away at a time */
     enum media_backend backend;
     enum media_durability durability;
     bool read_only;
     bool allow_inject;
-    int fd; /* -1 for sim */
+    int fd;                  /* -1 for sim */
     mc_store_fn store_lines; /* the routine that suits the medium: plain, non-temporal, clwb */
     char path[4096];
     char reason[256]; /* one sentence: why this backend and durability */
     void *impl;       /* state of the backend */
-    /* Pages whose recovery write is told to fail (injection); sorted, under a lock of the backend. */
-    _Alignas(64) atomic_ullong bytes_stored;
-    atomic_ullong fences;
+    pid_t opener;     /* a forked child must not give the parent's lock away */
+    pthread_mutex_t clear_fails_lock;
+    uint64_t *clear_fails; /* pages whose recovery write is told to fail (injection) */
+    size_t clear_fails_count;
+    struct media_counter counters[MEDIA_COUNTERS];
 };
 
 struct media_args {
@@ -86,7 +102,7 @@ struct media_args {
     bool read_only;             /* shared lock, nothing is written */
     bool allow_inject;          /* with read_only: still opened for writing underneath */
     bool filter_only;           /* the program owns SIGBUS */
-    uint64_t create_bytes;      /* media_create: size; every block is allocated */
+    uint64_t create_bytes; /* media_create: size, rounded down to pages; ignored for a device */
 };
 
 /* What a path would get. */
@@ -95,21 +111,30 @@ struct media_probe {
     enum media_durability durability;
     uint64_t loss_unit;
     uint64_t available_bytes; /* of the file or device when it exists, else of the file system */
-    int bad_block_support;    /* 1 yes, 0 not here, -1 could not be read */
-    int numa_node;
+    int bad_block_support;    /* does media_bad_ranges work: 1 yes, 0 not here, -1 not readable */
+    int numa_node;            /* -1: unknown */
     char reason[512];
     char advice[512];
 };
 
+/* Writes nothing. The path may be a file, a device, a directory or a file that is yet to be made in
+ * an existing directory. 0, or -errno with a fact. */
 int media_probe(const char *path, struct media_probe *out);
 /* Creates and allocates the file (-EEXIST when it is there and not empty; a device must exist) and
- * leaves it open. On failure a file it made is removed. */
+ * leaves it open. Every block is allocated and holds zeros, so that a full file system is -ENOSPC
+ * here and never a SIGBUS later. On failure a file it made is removed. */
 int media_create(const char *path, const struct media_args *args, struct media **out);
 /* Opens, locks (-EBUSY when in use), maps, plants known bad ranges so that touching them faults.
- * Writes nothing. -ENOENT, -EACCES, -EISDIR ... as the kernel says. */
+ * Writes nothing. -ENOENT, -EACCES, -EISDIR ... as the kernel says; -EINVAL for what is neither a
+ * file nor a DAX device; -ENOTSUP for a backend that the path cannot have. An empty file opens with
+ * size 0. */
 int media_open(const char *path, const struct media_args *args, struct media **out);
+/* Ends everything and gives the lock back. *m becomes NULL; NULL is fine. */
 void media_close(struct media **m);
 const char *media_backend_name(enum media_backend backend);
+/* Since open: bytes stored through the normal door, and drains. */
+uint64_t media_bytes_stored(const struct media *m);
+uint64_t media_fences(const struct media *m);
 
 /* --- the normal door -------------------------------------------------------------------------- */
 
@@ -153,6 +178,13 @@ int media_present(struct media *m);
 int media_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_t bytes),
                      void *arg);
 
+/* Takes the page offset of one asynchronous error (found by patrol scrub) reported for this medium;
+ * false: none. */
+bool media_take_async(struct media *m, uint64_t *off);
+
+/* The device's count of power losses that lost stores: 0, or -ENOTSUP when it has none. */
+int media_unsafe_shutdowns(struct media *m, uint64_t *count);
+
 /* --- the recovery door ------------------------------------------------------------------------ */
 
 /* A page that was exchanged for its recovery handle. */
@@ -168,13 +200,20 @@ struct media_recovery media_recover(struct media *m, uint64_t off);
 size_t media_recovery_read(struct media_recovery h, void *dst, size_t bytes);
 
 /* Writes the whole page so that the poison is gone, makes it durable and verifies it by reading
- * back through the normal door. 0 when it held; -EIO when it cannot be cleared (retire it);
- * -ENODEV when the medium as a whole is in doubt (I14: no verdict). Works on healthy pages too. */
+ * back through the normal door. 0 when it held; -EIO when it cannot be cleared (retire it). No
+ * verdict, try again later: -ENODEV when the medium as a whole is in doubt (I14), -ENOMEM or
+ * -ENOSPC when the system could not give what the repair needs; -EROFS when opened read-only. Works
+ * on healthy pages too. A loss unit larger than a page (hugetlbfs, devdax) loses its other pages'
+ * poison with the first one written: they then hold arbitrary bytes, which fail their checks. */
 int media_recovery_write(struct media_recovery h, const void *page);
 
 /* --- fault injection -------------------------------------------------------------------------- */
 
-/* The page's bytes are really lost and touching it raises SIGBUS, also after a reopen. */
+/* All return 0 or -errno: -EPERM without allow_inject, -ENOTSUP where the medium has no such way.
+ */
+
+/* The bytes of the page at `off` (page aligned), or of the loss unit it is in, are really lost and
+ * touching them raises SIGBUS, also after a reopen. Other threads may load and store meanwhile. */
 int media_inject_poison(struct media *m, uint64_t off);
 /* Changes bytes under the store's nose: no check, no flush order. */
 int media_inject_bytes(struct media *m, uint64_t off, const void *src, size_t bytes);

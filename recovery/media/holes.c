@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#define _GNU_SOURCE
+#include "holes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "../errmsg.h"
+#include "../media.h"
+
+/* Small, so that ext4 does not gather the file in large folios: then a 4 KiB write would go to the
+ * disk as up to 1 MiB. */
+enum { ZERO_BYTES = 65536 };
+
+static int no_space(int code, int fd, uint64_t bytes)
+{
+    struct statfs fs;
+    uint64_t left = fstatfs(fd, &fs) == 0 ? (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize : 0;
+    return err_fact(code, "cannot allocate %llu bytes (%llu bytes are free now): %s",
+                    (unsigned long long)bytes, (unsigned long long)left, strerror(-code));
+}
+
+static int reserve(int fd, uint64_t bytes, bool must)
+{
+    int rc;
+    do {
+        rc = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
+    } while (rc == -EINTR);
+    if (rc == -EOPNOTSUPP && !must)
+        return 0; /* writing the zeros allocates as well, it only fails later */
+    return rc < 0 ? no_space(rc, fd, bytes) : 0;
+}
+
+static int write_zeros(int fd, uint64_t bytes)
+{
+    char *zeros = calloc(1, ZERO_BYTES);
+    if (!zeros)
+        return err_fact(-ENOMEM, "no memory for %d bytes", ZERO_BYTES);
+    int rc = 0;
+    for (uint64_t off = 0; off < bytes && rc == 0;) {
+        size_t want = bytes - off < ZERO_BYTES ? (size_t)(bytes - off) : ZERO_BYTES;
+        ssize_t n = pwrite(fd, zeros, want, (off_t)off);
+        if (n > 0)
+            off += (uint64_t)n;
+        else if (n == 0 || errno != EINTR)
+            rc = no_space(n == 0 ? -ENOSPC : -errno, fd, bytes);
+    }
+    free(zeros);
+    return rc;
+}
+
+static int refuse_hole(void *arg, uint64_t off, uint64_t bytes)
+{
+    (void)arg;
+    return err_fact(
+        -ENOTSUP,
+        "the file system keeps no blocks for zeros (%llu bytes at %llu are a hole after "
+        "writing them): it compresses or detects zeros, a pool cannot live on it",
+        (unsigned long long)bytes, (unsigned long long)off);
+}
+
+int holes_fill(int fd, uint64_t bytes, bool zeros)
+{
+    int rc = reserve(fd, bytes, !zeros);
+    if (rc < 0 || !zeros)
+        return rc;
+    rc = write_zeros(fd, bytes);
+    if (rc < 0)
+        return rc;
+    if (fsync(fd) < 0)
+        return err_fact(-errno, "fsync of the new file: %s", strerror(errno));
+    rc = holes_foreach(fd, bytes, refuse_hole, NULL);
+    if (rc == -ENOTSUP && lseek(fd, 0, SEEK_HOLE) < 0)
+        rc = 0; /* no list of holes here; the blocks are there all the same */
+    if (rc == 0)
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    return rc;
+}
+
+int holes_foreach(int fd, uint64_t size, int (*fn)(void *arg, uint64_t off, uint64_t bytes),
+                  void *arg)
+{
+    uint64_t next = 0; /* first offset not reported yet */
+    while (next < size) {
+        off_t hole = lseek(fd, (off_t)next, SEEK_HOLE);
+        if (hole < 0)
+            return errno == ENXIO ? 0 : err_fact(-ENOTSUP, "SEEK_HOLE: %s", strerror(errno));
+        if ((uint64_t)hole >= size)
+            return 0;
+        off_t data = lseek(fd, hole, SEEK_DATA);
+        if (data < 0 && errno != ENXIO)
+            return err_fact(-ENOTSUP, "SEEK_DATA: %s", strerror(errno));
+        uint64_t end = data < 0 || (uint64_t)data > size ? size : (uint64_t)data;
+        uint64_t from = (uint64_t)hole / PAGE_BYTES * PAGE_BYTES;
+        if (from < next) /* blocks smaller than a page: it was reported already */
+            from = next;
+        end = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        if (from < end) {
+            int rc = fn(arg, from, end - from);
+            if (rc != 0)
+                return rc;
+        }
+        next = end;
+    }
+    return 0;
+}
+
+int holes_punch(int fd, uint64_t off, uint64_t bytes)
+{
+    int rc;
+    do {
+        rc =
+            fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)bytes) == 0
+                ? 0
+                : -errno;
+    } while (rc == -EINTR);
+    return rc < 0 ? err_fact(rc, "cannot punch %llu bytes at %llu out of the file: %s",
+                             (unsigned long long)bytes, (unsigned long long)off, strerror(-rc))
+                  : 0;
+}

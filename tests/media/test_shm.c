@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* Shared memory, and what every backend on a file has in common. */
+#define _GNU_SOURCE
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "media_kit.h"
+#include "recovery/errmsg.h"
+
+TestSuite(shm, .timeout = 60);
+
+static char path[KIT_PATH_BYTES];
+
+Test(shm, tmpfs_gets_the_shm_backend_and_says_that_power_loss_is_fatal)
+{
+    kit_path(path, kit_memory(), "kind");
+    struct media *m = kit_create(path);
+    cr_assert_eq(m->backend, MEDIA_SHM, "backend %s", media_backend_name(m->backend));
+    cr_assert_eq(m->durability, MEDIA_SURVIVES_PROCESS_DEATH);
+    cr_assert_eq(m->loss_unit, PAGE_BYTES);
+    cr_assert(strstr(m->reason, "not a power loss"), "%s", m->reason);
+    media_close(&m);
+    cr_assert_null(m);
+}
+
+Test(shm, what_was_stored_is_there_after_a_reopen)
+{
+    kit_path(path, kit_memory(), "reopen");
+    struct media *m = kit_create(path);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 1);
+    kit_store(m, 3 * PAGE_BYTES, page, PAGE_BYTES);
+    cr_assert(kit_page_is(m, 3 * PAGE_BYTES, 1));
+    media_close(&m);
+    m = kit_open(path);
+    cr_assert_eq(m->size, KIT_POOL_BYTES, "%llu", (unsigned long long)m->size);
+    cr_assert(kit_page_is(m, 3 * PAGE_BYTES, 1));
+    cr_assert_not(kit_page_is(m, 4 * PAGE_BYTES, 1));
+    media_close(&m);
+}
+
+Test(shm, create_allocates_every_block)
+{
+    kit_path(path, kit_memory(), "blocks");
+    struct media *m = kit_create(path);
+    struct stat st;
+    cr_assert_eq(fstat(m->fd, &st), 0);
+    cr_assert_geq((uint64_t)st.st_blocks * 512, KIT_POOL_BYTES);
+    cr_assert_eq(kit_bad_bytes(m, NULL), 0);
+    cr_assert_eq(lseek(m->fd, 0, SEEK_HOLE), KIT_POOL_BYTES);
+    media_close(&m);
+}
+
+Test(shm, create_rounds_down_to_whole_pages)
+{
+    kit_path(path, kit_memory(), "round");
+    struct media_args args = {.create_bytes = 10 * PAGE_BYTES + 4095};
+    struct media *m;
+    cr_assert_eq(media_create(path, &args, &m), 0, "%s", err_message());
+    cr_assert_eq(m->size, 10 * PAGE_BYTES);
+    media_close(&m);
+    args.create_bytes = 100;
+    unlink(path);
+    cr_assert_eq(media_create(path, &args, &m), -EINVAL);
+    cr_assert_neq(access(path, F_OK), 0);
+}
+
+Test(shm, create_refuses_a_file_with_bytes_and_leaves_them)
+{
+    kit_path(path, kit_memory(), "there");
+    int fd = open(path, O_CREAT | O_RDWR, 0600);
+    cr_assert_eq(write(fd, "precious", 8), 8);
+    close(fd);
+    struct media_args args = {.create_bytes = KIT_POOL_BYTES};
+    struct media *m = NULL;
+    int rc = media_create(path, &args, &m);
+    cr_assert_eq(rc, -EEXIST, "%d", rc);
+    cr_assert_null(m);
+    char back[8];
+    fd = open(path, O_RDONLY);
+    cr_assert_eq(read(fd, back, 8), 8);
+    cr_assert_arr_eq(back, "precious", 8);
+    cr_assert_eq(kit_file_size(path), 8);
+    close(fd);
+}
+
+Test(shm, create_takes_an_empty_file)
+{
+    kit_path(path, kit_memory(), "empty");
+    close(open(path, O_CREAT | O_RDWR, 0600));
+    struct media *m = kit_create(path);
+    cr_assert_eq(m->size, KIT_POOL_BYTES);
+    media_close(&m);
+}
+
+Test(shm, create_that_does_not_fit_says_so_and_removes_the_file)
+{
+    kit_path(path, kit_memory(), "big");
+    struct media_args args = {.create_bytes = 1ull << 50};
+    struct media *m = NULL;
+    int rc = media_create(path, &args, &m);
+    cr_assert_eq(rc, -ENOSPC, "%d: %s", rc, err_message());
+    cr_assert(strstr(err_message(), "1125899906842624"), "%s", err_message());
+    cr_assert_neq(access(path, F_OK), 0, "the file is still there");
+}
+
+Test(shm, a_create_that_does_not_fit_leaves_an_empty_file_empty)
+{
+    kit_path(path, kit_memory(), "stays");
+    close(open(path, O_CREAT | O_RDWR, 0600));
+    struct media_args args = {.create_bytes = 1ull << 50};
+    struct media *m = NULL;
+    cr_assert_eq(media_create(path, &args, &m), -ENOSPC);
+    cr_assert_eq(kit_file_size(path), 0);
+}
+
+Test(shm, an_empty_file_opens_with_size_zero_and_gives_nothing)
+{
+    kit_path(path, kit_memory(), "zero");
+    close(open(path, O_CREAT | O_RDWR, 0600));
+    struct media *m = kit_open(path);
+    char c;
+    cr_assert_eq(m->size, 0);
+    cr_assert_null(m->base);
+    cr_assert_eq(media_load(m, 0, &c, 1), 0);
+    cr_assert_eq(media_inject_poison(m, 0), -EINVAL);
+    cr_assert_eq(media_present(m), 0);
+    media_close(&m);
+}
+
+Test(shm, open_writes_nothing)
+{
+    kit_path(path, kit_memory(), "odd");
+    int fd = open(path, O_CREAT | O_RDWR, 0600);
+    cr_assert_eq(ftruncate(fd, 3 * PAGE_BYTES + 100), 0); /* all holes */
+    struct media *m = kit_open(path);
+    cr_assert_eq(m->size, 3 * PAGE_BYTES);
+    cr_assert_eq(media_touch(m, 0, m->size), 0);
+    media_close(&m);
+    struct stat st;
+    fstat(fd, &st);
+    cr_assert_eq(st.st_blocks, 0);
+    cr_assert_eq(st.st_size, 3 * PAGE_BYTES + 100);
+    close(fd);
+}
+
+Test(shm, touch_counts_every_byte)
+{
+    kit_path(path, kit_memory(), "touch");
+    struct media *m = kit_create(path);
+    cr_assert_eq(media_touch(m, 0, m->size), m->size);
+    kit_poison(m, 5 * PAGE_BYTES);
+    cr_assert_eq(media_touch(m, 4 * PAGE_BYTES, 4 * PAGE_BYTES), PAGE_BYTES);
+    media_close(&m);
+}
+
+Test(shm, a_file_cut_while_open_is_unavailable_not_damaged)
+{
+    kit_path(path, kit_memory(), "cut");
+    struct media *m = kit_create(path);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 1);
+    cr_assert_eq(media_present(m), 0);
+    cr_assert_eq(truncate(path, 8 * PAGE_BYTES), 0);
+    cr_assert_eq(media_load(m, 7 * PAGE_BYTES, page, PAGE_BYTES), PAGE_BYTES);
+    cr_assert_eq(media_load(m, 8 * PAGE_BYTES, page, PAGE_BYTES), 0);
+    cr_assert_eq(media_store(m, 9 * PAGE_BYTES, page, LINE_BYTES), 0);
+    cr_assert_eq(media_present(m), -EIO);
+    int rc = media_recovery_write(media_recover(m, 8 * PAGE_BYTES), page);
+    cr_assert_eq(rc, -ENODEV, "%d: %s", rc, err_message());
+    cr_assert_eq(kit_file_size(path), 8 * PAGE_BYTES, "the file was made longer");
+    media_close(&m);
+}
+
+Test(shm, a_healthy_page_takes_a_recovery_write)
+{
+    kit_path(path, kit_memory(), "healthy");
+    struct media *m = kit_create(path);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 9);
+    int rc = media_recovery_write(media_recover(m, PAGE_BYTES), page);
+    cr_assert_eq(rc, 0, "%d: %s", rc, err_message());
+    cr_assert(kit_page_is(m, PAGE_BYTES, 9));
+    media_close(&m);
+}
+
+Test(shm, forced_granularity_changes_the_store_routine_and_not_the_durability)
+{
+    kit_path(path, kit_memory(), "forced");
+    struct media *m = kit_create(path);
+    cr_assert(m->store_lines == mc_store_plain);
+    media_close(&m);
+    setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
+    m = kit_open(path);
+    cr_assert(m->store_lines == mc_store_nt);
+    cr_assert_eq(m->durability, MEDIA_SURVIVES_PROCESS_DEATH);
+    cr_assert(strstr(m->reason, "PMEM2_FORCE_GRANULARITY=CACHE_LINE"), "%s", m->reason);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 4);
+    kit_store(m, 0, page, PAGE_BYTES);
+    cr_assert(kit_page_is(m, 0, 4));
+    media_close(&m);
+}
+
+Test(shm, stores_and_drains_are_counted)
+{
+    kit_path(path, kit_memory(), "count");
+    struct media *m = kit_create(path);
+    uint8_t page[PAGE_BYTES] = {0};
+    kit_store(m, 0, page, 128);
+    kit_store(m, 0, page, PAGE_BYTES);
+    cr_assert_eq(media_bytes_stored(m), 128 + PAGE_BYTES);
+    cr_assert_eq(media_fences(m), 2);
+    media_close(&m);
+}
+
+Test(shm, a_forked_child_does_not_have_the_mapping)
+{
+    kit_path(path, kit_memory(), "fork");
+    struct media *m = kit_create(path);
+    kit_poison(m, 0);
+    const volatile char *base = m->base;
+    pid_t child = fork();
+    if (child == 0) {
+        signal(SIGSEGV, SIG_DFL);
+        _exit(base[2 * PAGE_BYTES]);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "status %x", (unsigned)status);
+    media_close(&m);
+}
+
+Test(shm, a_read_only_medium_refuses_repair_and_injection)
+{
+    kit_path(path, kit_memory(), "ro");
+    struct media *m = kit_create(path);
+    media_close(&m);
+    chmod(path, 0400);
+    struct media_args args = {.read_only = true};
+    cr_assert_eq(media_open(path, &args, &m), 0, "%s", err_message());
+    uint8_t page[PAGE_BYTES] = {0};
+    cr_assert_eq(media_recovery_write(media_recover(m, 0), page), -EROFS);
+    cr_assert_eq(media_inject_poison(m, 0), -EPERM);
+    cr_assert_eq(media_load(m, 0, page, PAGE_BYTES), PAGE_BYTES);
+    media_close(&m);
+}
