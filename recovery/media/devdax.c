@@ -134,7 +134,7 @@ static const struct media_ops devdax_ops = {
 
 int devdax_attach(struct media *m, const struct path_facts *f)
 {
-    struct mapping *map = malloc(sizeof *map);
+    struct mapping *map = calloc(1, sizeof *map);
     if (!map)
         return err_fact(-ENOMEM, "no memory for a mapping");
     int rc = mapping_open(m, map, f->unit);

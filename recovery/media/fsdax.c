@@ -176,7 +176,7 @@ static const struct media_ops fsdax_ops = {
 
 int fsdax_attach(struct media *m, const struct path_facts *f)
 {
-    struct mapping *map = malloc(sizeof *map);
+    struct mapping *map = calloc(1, sizeof *map);
     if (!map)
         return err_fact(-ENOMEM, "no memory for a mapping");
     int rc = mapping_open(m, map, f->unit);

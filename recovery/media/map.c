@@ -12,6 +12,7 @@
 
 #include "../errmsg.h"
 #include "../fault_guard.h"
+#include "fork.h"
 
 /* Codes above PMEM2_E_UNKNOWN are -errno already. (1.12 declares pmem2_err_to_errno and does not
  * export it.) */
@@ -69,9 +70,19 @@ static void planted_fini(struct planted *planted)
     planted->words = NULL;
 }
 
+int mapping_advise(const struct mapping *map, void *at, uint64_t bytes)
+{
+    if (madvise(at, bytes, MADV_DONTFORK) < 0)
+        return -errno;
+    if (map->huge_pages)
+        madvise(at, bytes, MADV_HUGEPAGE);
+    return 0;
+}
+
 int mapping_open(struct media *m, struct mapping *map, uint64_t unit)
 {
-    memset(map, 0, sizeof *map);
+    map->map = NULL;
+    map->source = NULL;
     map->unit = unit;
     map->writable = !m->read_only || m->allow_inject;
     int rc = planted_init(&map->planted, m->size);
@@ -83,8 +94,9 @@ int mapping_open(struct media *m, struct mapping *map, uint64_t unit)
         goto undo;
     map->granularity = pmem2_map_get_store_granularity(map->map);
     m->base = pmem2_map_get_address(map->map);
-    if (madvise(m->base, m->size, MADV_DONTFORK) < 0) {
-        rc = err_fact(-errno, "MADV_DONTFORK: %s", strerror(errno));
+    rc = mapping_advise(map, m->base, m->size);
+    if (rc < 0) {
+        err_fact(rc, "MADV_DONTFORK: %s", strerror(-rc));
         goto undo;
     }
     rc = fault_guard_register(m->base, m->size);
@@ -92,17 +104,23 @@ int mapping_open(struct media *m, struct mapping *map, uint64_t unit)
         err_fact(rc, "the fault guard takes no more mappings: %s", strerror(-rc));
         goto undo;
     }
+    rc = fork_guard_add(m->base, m->size);
+    if (rc < 0) {
+        err_fact(rc, "no memory for the list of mappings");
+        goto undo;
+    }
     return 0;
 undo:
-    m->base = NULL;
     mapping_close(m, map);
     return rc;
 }
 
 void mapping_close(struct media *m, struct mapping *map)
 {
-    if (m->base)
+    if (m->base) {
+        fork_guard_remove(m->base);
         fault_guard_unregister(m->base);
+    }
     m->base = NULL;
     if (map->map)
         pmem2_map_delete(&map->map);

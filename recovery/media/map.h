@@ -29,7 +29,8 @@ struct mapping {
     struct pmem2_map *map;
     enum pmem2_granularity granularity;
     bool writable;
-    uint64_t unit; /* what one MAP_FIXED can replace: 4096, or the huge page */
+    bool huge_pages; /* ask for them: the mount has huge=advise */
+    uint64_t unit;   /* what one MAP_FIXED can replace: 4096, or the huge page */
     struct planted planted;
 };
 
@@ -37,6 +38,8 @@ struct mapping {
  * with a fact. */
 int mapping_open(struct media *m, struct mapping *map, uint64_t unit);
 void mapping_close(struct media *m, struct mapping *map);
+/* What the kernel is told about a part of the mapping, each time it is made. 0 or -errno. */
+int mapping_advise(const struct mapping *map, void *at, uint64_t bytes);
 /* The store routine and the name of the granularity. */
 mc_store_fn mapping_store_fn(const struct mapping *map);
 

@@ -64,8 +64,7 @@ static int map_over(struct media *m, struct mapping *map, uint64_t off, uint64_t
     void *at = mmap(m->base + off, bytes, protection, MAP_SHARED | MAP_FIXED, fd, fd_off);
     if (at == MAP_FAILED)
         return -errno;
-    madvise(at, bytes, MADV_DONTFORK);
-    return 0;
+    return mapping_advise(map, at, bytes);
 }
 
 static int map_empty(struct media *m, struct mapping *map, uint64_t off, uint64_t bytes)

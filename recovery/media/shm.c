@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../errmsg.h"
@@ -140,17 +139,16 @@ static const struct media_ops fence_ops = {
 
 int shm_attach(struct media *m, const struct path_facts *f)
 {
-    struct mapping *map = malloc(sizeof *map);
+    struct mapping *map = calloc(1, sizeof *map);
     if (!map)
         return err_fact(-ENOMEM, "no memory for a mapping");
+    map->huge_pages = strstr(f->options, "huge=advise") != NULL;
     int rc = mapping_open(m, map, f->unit);
     if (rc < 0)
         goto undo_alloc;
     rc = f->hugetlbfs ? 0 : planted_add_holes(m, map);
     if (rc < 0)
         goto undo_map;
-    if (!f->hugetlbfs)
-        madvise(m->base, m->size, MADV_HUGEPAGE); /* heeded on a mount with huge=advise */
     m->impl = map;
     m->store_lines = mapping_store_fn(map);
     m->ops = map->granularity == PMEM2_GRANULARITY_PAGE ? &plain_ops : &fence_ops;
