@@ -5,14 +5,15 @@
 # usage: tools/test.sh [--quick]
 #
 # Everything that must hold before a change goes in. Stages:
-#   setup    installs missing packages
-#   release  gcc, warnings are errors; the whole test suite
-#   style    clang-format, the direction of includes
-#   readme   the example of README.md against the installed library, shared, static and by CMake;
-#            what the shared library exports
-#   clang    compiles everything with clang, warnings are errors; the public header as C++ too
-#   tsan     ThreadSanitizer: the stress programs
-#   asan     AddressSanitizer and UndefinedBehaviorSanitizer: the whole test suite
+#   setup      installs missing packages
+#   release    gcc, warnings are errors; the whole test suite
+#   style      clang-format, the direction of includes
+#   readme     the example of README.md against the installed library, shared, static and by CMake;
+#              what the shared library exports
+#   quickstart the other command of README.md
+#   clang      compiles everything with clang, warnings are errors; the public header as C++ too
+#   tsan       ThreadSanitizer: the stress programs
+#   asan       AddressSanitizer and UndefinedBehaviorSanitizer: the whole test suite
 # --quick runs setup and release alone. All stages run even when one fails; the summaries of the test
 # runners come last. Works from any directory; builds under build/ of this clone.
 set -euo pipefail
@@ -121,6 +122,10 @@ stage_style() {
     python3 tests/include_direction.py .
 }
 
+stage_quickstart() {
+    tools/quickstart.sh
+}
+
 # The example, as a reader of README.md would use it.
 stage_readme() {
     local work=build/readme prefix=$root/build/readme/prefix
@@ -207,7 +212,7 @@ run_stage() {
 # Without its packages nothing else can be right.
 tools/setup.sh
 stages=(release)
-[ "$quick" ] || stages=(style release readme clang tsan asan)
+[ "$quick" ] || stages=(style release readme quickstart clang tsan asan)
 for stage in "${stages[@]}"; do
     run_stage "$stage"
 done
