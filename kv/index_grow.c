@@ -8,9 +8,9 @@
  * A split of bucket b at level L, under the grow lock and the stripe lock of b:
  *   1. copy the slots whose hash bit L is set into bucket b + 2^L, which nobody addresses yet
  *   2. publish the count, which addresses it
- *   3. bump the version of b
- *   4. clear the originals, pull up what is left, free empty overflow buckets
- * Between 2 and 4 a slot is seen in both buckets. Both are right: no writer can be in this stripe.
+ *   3. clear the originals
+ *   4. pull up what is left, free empty overflow buckets
+ * Between 2 and 3 a slot is seen in both buckets. Both are right: no writer can be in this stripe.
  */
 
 #include "index_impl.h"
@@ -69,9 +69,8 @@ static int bucket_split(struct index *ix, uint64_t count)
         return rc;
     }
     count_publish(ix, count + 1);       /* 2 */
-    chain_bump(from);                   /* 3 */
-    chain_clear_moved(ix, from, level); /* 4 */
-    chain_tidy(ix, from);
+    chain_clear_moved(ix, from, level); /* 3 */
+    chain_tidy(ix, from);               /* 4 */
     return 0;
 }
 

@@ -10,14 +10,15 @@
  *   chain    a bucket that is addressed, the first, and the overflow buckets that hang from it.
  *   low      the low 16 bits of a hash, the same for all slots of a chain, because the level is
  *            never below 16. With the tag they give back 36 bits of the hash, all that choose.
- *   version  a number in the first bucket's control word, see X2.
+ *   version  a number in the first bucket's control word, see X2 and X3.
  *
  * Invariants
  *   X1  Words of a chain are stored only under its stripe lock. A split of bucket b makes
  *       b + 2^level, which belongs to the same stripe, and also holds the grow lock. So a
  *       hash's bucket does not change while its stripe is locked.
- *   X2  A slot moves by: store the copy, make it reachable, bump the version of the chain it
- *       leaves, clear the original. Every store is a release, in this order.
+ *   X2  A slot moves within its chain by: store the copy, bump the chain's version, clear the
+ *       original. It moves to the bucket that is split off by: store the copy, publish the count,
+ *       clear the original. Every store is a release.
  *   X3  An overflow bucket leaves a chain only when it is empty, and the chain's version is bumped
  *       before the bucket can be used again. A free bucket's slots stay zero; only its control
  *       word links the free list.
@@ -26,14 +27,14 @@
  *
  * Why a negative answer that index_find_settled confirms is true. The reader loads count, version,
  * slots and links, version, count, all with acquire. Suppose a key was there during the whole
- * search, its slot moved, and the reader saw only the cleared original. By X2 the bump came before
- * the clearing, so the last load of the version sees it. If the first load saw it too, the copy was
- * reachable before: a copy in the same chain was read after that and found; a copy in a
- * bucket that was split off was published by a count that the last load sees, and the
- * hash's bucket is then another one. If the first load did not see it, the versions differ.
+ * search and the reader missed it: then its slot moved, and the reader saw the copy's place before
+ * the copy and the original's place after the clearing. By X2 the last loads see what was published
+ * before the clearing. After a split that is a count that gives the hash another bucket. After a
+ * move within the chain it is the bump, and the first load of the version had not seen it, or
+ * it would have made the copy visible as well: the versions differ.
  * A reader standing in an overflow bucket that is used again reads a word stored after the bump
- * of X3 and sees the bump likewise; until it checks, it reads slots of other hashes, which
- * the caller takes for tag collisions, and links that stay inside the region.
+ * of X3 and sees the bump likewise; until it checks, it reads slots of other hashes, which the
+ * caller takes for tag collisions, and links that stay inside the region.
  *
  * Why it ends. The version is checked before each link is followed, so a link is followed only
  * while the chain is the one the search began in; new overflow buckets are put in front, never

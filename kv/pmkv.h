@@ -28,7 +28,8 @@
  * PMKV_E_FORKED. Open the pool again there, after the parent closed it.
  *
  * ERRORS. Every call returns an enum pmkv_status. pmkv_errormsg() gives the exact fact of the
- * calling thread's last failure. Outputs are untouched when a call fails.
+ * calling thread's last failure. Outputs are untouched when a call fails, but for the bytes of a
+ * buffer given to pmkv_get, which are undefined then.
  */
 #ifndef PMKV_H
 #define PMKV_H
@@ -249,7 +250,8 @@ void pmkv_batch_free(struct pmkv_batch **batch);
 /**
  * Applies the batch: after a crash all of it is there or nothing, and no reader that starts after
  * the call returned sees less than all. Durable on return. The batch stays the caller's.
- * Errors: as pmkv_put; E_TOO_LARGE when the batch is larger than a quarter of the pool.
+ * Values beyond a quarter of a row are stored ahead as long values and do not count for the limit.
+ * Errors: as pmkv_put; E_TOO_LARGE when the rest is larger than a segment.
  */
 enum pmkv_status pmkv_write(struct pmkv *kv, const struct pmkv_batch *batch);
 

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Where corruption and media errors are born: one function records, counts and reports each, queues
+ * the page for repair, and is the place for a breakpoint. One vocabulary of damage to the report.
+ */
+#ifndef PMKV_KV_DAMAGE_H
+#define PMKV_KV_DAMAGE_H
+
+#include "store.h"
+
+enum damage_kind {
+    DAMAGE_POISON, /* a load or store met poison */
+    DAMAGE_CHECK,  /* a check failed */
+};
+
+/* The page at pool offset `off` (any offset in it) is bad. */
+void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const char *what);
+
+/* Sends an event; `off` and `bytes` say where. */
+void event_send(struct pmkv *kv, enum pmkv_event_kind kind, uint64_t off, uint64_t bytes,
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* I14: is the medium as a whole in doubt? True sets kv->unavailable; false clears it. */
+bool medium_in_doubt(struct pmkv *kv, uint64_t near_off);
+
+/* A drain failed: nothing is written any more until the pool is opened again. */
+void write_failure(struct pmkv *kv);
+
+/* Page queues, under work_lock. */
+bool queue_add(struct work_queue *q, uint64_t page_off); /* false: was there, or no memory */
+bool queue_remove(struct work_queue *q, uint64_t page_off);
+bool queue_has(const struct work_queue *q, uint64_t page_off);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "lane.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/media.h"
+#include "damage.h"
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+int lane_init(struct pmkv *kv, struct lane *lane, enum lane_kind kind)
+{
+    const struct layout *l = &kv->vol.layout;
+    pthread_mutex_init(&lane->lock, NULL);
+    lane->kind = kind;
+    lane->whole_rows = kind == LANE_CLEANER;
+    lane->segment = -1;
+    for (uint32_t i = 0; i < LANE_SETS; i++) {
+        struct row_buf *buf = &lane->rows[i];
+        buf->data = aligned_alloc(PAGE_BYTES, (size_t)l->row_pages * PAGE_BYTES);
+        if (!buf->data)
+            return -ENOMEM;
+        for (uint32_t m = 0; m < l->parity_columns; m++) {
+            buf->parity[m] = aligned_alloc(PAGE_BYTES, (size_t)l->chunk_pages * PAGE_BYTES);
+            if (!buf->parity[m])
+                return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+void lane_fini(struct lane *lane)
+{
+    for (uint32_t i = 0; i < LANE_SETS; i++) {
+        free(lane->rows[i].data);
+        for (uint32_t m = 0; m < MAX_PARITY; m++)
+            free(lane->rows[i].parity[m]);
+    }
+    pthread_mutex_destroy(&lane->lock);
+}
+
+static uint32_t thread_number(void)
+{
+    static atomic_uint next;
+    static _Thread_local uint32_t mine;
+    if (mine == 0)
+        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) + 1;
+    return mine;
+}
+
+struct lane *lane_pick(struct pmkv *kv)
+{
+    uint32_t home = thread_number();
+    for (uint32_t i = 0; i < kv->lane_count; i++) {
+        struct lane *lane = &kv->lanes[(home + i) % kv->lane_count];
+        if (pthread_mutex_trylock(&lane->lock) == 0)
+            return lane;
+    }
+    struct lane *lane = &kv->lanes[home % kv->lane_count];
+    pthread_mutex_lock(&lane->lock);
+    return lane;
+}
+
+void lane_lock(struct lane *lane)
+{
+    pthread_mutex_lock(&lane->lock);
+}
+
+void lane_unlock(struct lane *lane)
+{
+    pthread_mutex_unlock(&lane->lock);
+}
+
+struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **buf)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2 + kv->ghost_count; i++) {
+        uint32_t lanes = kv->lane_count + 2;
+        struct lane *lane = i < lanes ? &kv->lanes[i] : &kv->ghosts[i - lanes];
+        lane_lock(lane);
+        for (uint32_t k = 0; k < LANE_SETS; k++) {
+            struct row_buf *b = &lane->rows[k];
+            if ((b->state == ROW_OPEN || b->state == ROW_CLOSING) && b->segment == ref.segment &&
+                b->row == ref.row && b->generation == ref.generation) {
+                *buf = b;
+                return lane;
+            }
+        }
+        lane_unlock(lane);
+    }
+    return NULL;
+}
+
+/* --- a commit --------------------------------------------------------------------------------- */
+
+static struct row_buf *current_row(struct lane *lane)
+{
+    return &lane->rows[lane->current];
+}
+
+uint32_t lane_room(const struct pmkv *kv, const struct lane *lane)
+{
+    const struct row_buf *buf = &lane->rows[lane->current];
+    return buf->state == ROW_OPEN ? row_payload(kv) - buf->fill : 0;
+}
+
+/* Steps 3 and 4 for a whole row outside of any commit. */
+int lane_close_row(struct pmkv *kv, struct lane *lane)
+{
+    struct row_buf *buf = current_row(lane);
+    if (buf->state == ROW_OPEN && buf->fill > 0)
+        row_close_store(kv, lane, buf);
+    if (media_drain(kv->vol.media)) {
+        write_failure(kv);
+        return -EIO;
+    }
+    row_closed(kv, lane);
+    return 0;
+}
+
+int lane_finish_segment(struct pmkv *kv, struct lane *lane)
+{
+    if (lane->segment < 0)
+        return 0;
+    int rc = lane_close_row(kv, lane);
+    if (rc)
+        return rc;
+    struct segment *s = &kv->segments[lane->segment];
+    if (current_row(lane)->state == ROW_OPEN) { /* opened, never used */
+        current_row(lane)->state = ROW_IDLE;
+        s->rows_used--;
+    }
+    s->sealed_seq = atomic_load_explicit(&kv->counter, memory_order_relaxed);
+    atomic_store_explicit(&s->state, SEGMENT_SEALED, memory_order_release);
+    lane->segment = -1;
+    pthread_mutex_lock(&kv->work_lock);
+    pthread_cond_signal(&kv->work_cond);
+    pthread_mutex_unlock(&kv->work_lock);
+    return 0;
+}
+
+/* Rows the lane's segment still has for a commit of several rows. */
+static uint32_t rows_left(const struct pmkv *kv, const struct lane *lane)
+{
+    uint32_t left = 0;
+    if (lane->segment >= 0)
+        for (uint32_t r = lane->next_row; r < kv->vol.layout.segment_rows; r++)
+            left += !(kv->segments[lane->segment].retired_rows >> r & 1);
+    return left;
+}
+
+static int begin_in_next_row(struct pmkv *kv, struct lane *lane, uint32_t rows,
+                             enum space_class class)
+{
+    struct row_buf *buf = current_row(lane);
+    if (buf->state == ROW_OPEN && buf->fill == 0 && rows_left(kv, lane) + 1 >= rows)
+        return 0; /* opened by a commit that gave up: use it */
+    if (buf->state == ROW_OPEN)
+        row_close_store(kv, lane, buf);
+    while (rows > 1) {
+        if (rows_left(kv, lane) >= rows)
+            break;
+        int rc = lane_finish_segment(kv, lane);
+        if (rc == 0)
+            rc = row_open_next(kv, lane, class);
+        if (rc || rows_left(kv, lane) + 1 >= rows)
+            return rc;
+    }
+    return row_open_next(kv, lane, class);
+}
+
+int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows,
+               enum space_class class)
+{
+    if (rows > 1 || bytes > lane_room(kv, lane)) {
+        int rc = begin_in_next_row(kv, lane, rows, class);
+        if (rc)
+            return rc;
+    }
+    lane->epoch_start = current_row(lane)->fill;
+    lane->added = 0;
+    lane->mark = entries_mark(&kv->segments[lane->segment].pending);
+    return 0;
+}
+
+/* A commit of several rows: what is in this row is fenced before the next row is begun, so that a row
+ * with anything behind it is known to have been whole (I10). */
+static int commit_crosses_row(struct pmkv *kv, struct lane *lane)
+{
+    struct row_buf *buf = current_row(lane);
+    buf->fill = (buf->fill + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+    if (!row_store(kv, lane, buf))
+        return -EFAULT;
+    if (media_drain(kv->vol.media)) {
+        write_failure(kv);
+        return -EIO;
+    }
+    row_closed(kv, lane);
+    row_close_store(kv, lane, buf);
+    return row_open_next(kv, lane, SPACE_META);
+}
+
+static int note_entry(struct pmkv *kv, struct row_buf *buf, const struct draft *d)
+{
+    if (d->type == RECORD_COMMIT || d->type == RECORD_META)
+        return 0;
+    struct entry e = {.type = d->type,
+                      .start = (uint64_t)buf->row * row_payload(kv) + buf->fill,
+                      .seq = d->seq,
+                      .key_bytes = d->key_bytes,
+                      .value_bytes = d->value_bytes,
+                      .key = d->key,
+                      .hash = d->key_hash};
+    return entries_add(&kv->segments[buf->segment].pending, &e);
+}
+
+int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos)
+{
+    uint32_t need = (uint32_t)record_packed(d->key_bytes, d->value_bytes);
+    if (need > lane_room(kv, lane)) {
+        int rc = commit_crosses_row(kv, lane);
+        if (rc)
+            return rc;
+    }
+    struct row_buf *buf = current_row(lane);
+    if (note_entry(kv, buf, d))
+        return -ENOMEM;
+    *pos = pos_make(&kv->shape, (struct row_place){buf->segment, buf->row, buf->fill});
+    struct record_header h = {.type = d->type,
+                              .flags = d->flags,
+                              .key_bytes = (uint16_t)d->key_bytes,
+                              .value_bytes = d->value_bytes,
+                              .seq = d->seq,
+                              .value_hash = d->value_hash};
+    uint16_t epoch =
+        lane->whole_rows ? EPOCH_WHOLE_ROW : (uint16_t)(lane->epoch_start / LINE_BYTES);
+    record_stamp(&h, epoch, d->key_hash, record_secret(kv->vol.secret, buf->generation, *pos));
+    d->check_epoch = h.check_epoch;
+    row_buf_write(buf, buf->fill, &h, sizeof h);
+    row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
+    if (d->value_bytes)
+        row_buf_write(buf, buf->fill + (uint32_t)sizeof h + d->key_bytes, d->value,
+                      d->value_bytes);
+    buf->fill += need;
+    lane->added++;
+    atomic_fetch_add_explicit(&kv->segments[buf->segment].unpublished, 1, memory_order_relaxed);
+    return 0;
+}
+
+/* The lines that were stored are stored again as zeros where that works, so that the row's checks hold;
+ * the row is closed, for a position never gets other content (I1). */
+void lane_abandon(struct pmkv *kv, struct lane *lane)
+{
+    struct row_buf *buf = current_row(lane);
+    entries_rewind(&kv->segments[buf->segment].pending, lane->mark);
+    atomic_fetch_sub_explicit(&kv->segments[buf->segment].unpublished, lane->added,
+                              memory_order_relaxed);
+    lane->added = 0;
+    if (buf->state != ROW_OPEN)
+        return;
+    uint32_t end = buf->fill;
+    for (uint32_t at = lane->epoch_start; at < end;) {
+        uint32_t in = at % PAGE_PAYLOAD_BYTES;
+        uint32_t part = PAGE_PAYLOAD_BYTES - in < end - at ? PAGE_PAYLOAD_BYTES - in : end - at;
+        memset(buf->data + at / PAGE_PAYLOAD_BYTES * PAGE_BYTES + in, 0, part);
+        at += part;
+    }
+    buf->stored = lane->epoch_start;
+    buf->fill = (end + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+    row_store(kv, lane, buf);
+    buf->fill = buf->stored = lane->epoch_start;
+    row_close_store(kv, lane, buf);
+    if (media_drain(kv->vol.media))
+        write_failure(kv);
+    row_closed(kv, lane);
+}
+
+int lane_commit(struct pmkv *kv, struct lane *lane)
+{
+    struct row_buf *buf = current_row(lane);
+    buf->fill = (buf->fill + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+    if (!row_store(kv, lane, buf)) {
+        lane_abandon(kv, lane);
+        return -EFAULT;
+    }
+    row_progress(kv, buf, false);
+    if (media_drain(kv->vol.media)) {
+        write_failure(kv);
+        lane_abandon(kv, lane);
+        return -EIO;
+    }
+    row_closed(kv, lane);
+    lane->added = 0;
+    return 0;
+}

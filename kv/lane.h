@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Lanes: where records become durable.
+ *
+ * The write protocol of a commit (all under the lane's lock):
+ *   1. build     the records in the row's DRAM image            a crash leaves nothing
+ *   2. store     their whole lines to the row and to M twins    a crash leaves torn lines: no copy of the
+ *                                                               commit checks, recovery ends the row there
+ *   3. close?    when a row is full: parity, checks, absent     a crash leaves a row that does not decode
+ *                checks for the rest                            yet: the twins still have it
+ *   4. drain     the one fence                                  from here on the commit is durable, and
+ *                                                               so is the close of the row before
+ * The next row uses the other twin set, so that 3 needs no fence of its own: the drain of the first
+ * commit in the next row completes it (I12: only then is the twin set used again).
+ *
+ * I1: a position gets one content per generation. The fill only grows; a commit whose every copy faulted
+ * closes the row and is written again in the next (I15).
+ */
+#ifndef PMKV_KV_LANE_H
+#define PMKV_KV_LANE_H
+
+#include "../recovery/media.h"
+#include "segment.h"
+#include "store.h"
+
+/* One record to be appended. */
+struct draft {
+    uint8_t type, flags;
+    uint32_t key_bytes, value_bytes;
+    const void *key, *value;
+    uint64_t key_hash; /* hash64 of the key bytes */
+    uint64_t value_hash;
+    uint64_t seq;
+    uint64_t check_epoch; /* out: the header's first word, for a batch's chain */
+};
+
+/* Set-up: allocates the rows' DRAM. 0 or -ENOMEM. */
+int lane_init(struct pmkv *kv, struct lane *lane, enum lane_kind kind);
+void lane_fini(struct lane *lane);
+
+/* Gives out twin slots to every lane from twin segments (taking such segments as needed). */
+int lanes_assign_twins(struct pmkv *kv);
+
+/* The lane this thread should use, locked. */
+struct lane *lane_pick(struct pmkv *kv);
+void lane_lock(struct lane *lane);
+void lane_unlock(struct lane *lane);
+
+/* Makes room for a commit of `bytes` packed bytes; `rows` is 1 when it fits in one row, else how many
+ * fresh rows hold it: all of them in one segment, for a batch never spans segments. Starts the epoch.
+ * 0; -ENOSPC when the class may not take a segment; -EIO. */
+int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows,
+               enum space_class class);
+
+/* Appends one record to the open commit and returns where. 0, -EIO, -EFAULT or -ENOMEM: then call
+ * lane_abandon. Adds one to the segment's unpublished count, which the caller takes back (I5). */
+int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos);
+
+/* Pads and stores what was added, and drains: durable on 0. -EIO: a drain failed, or -EFAULT: every
+ * copy of some page faulted; the row was closed without it and the caller may begin again. On failure
+ * the commit was abandoned. */
+int lane_commit(struct pmkv *kv, struct lane *lane);
+
+/* Gives the open commit up after lane_add failed: what it added never counted. */
+void lane_abandon(struct pmkv *kv, struct lane *lane);
+
+/* Closes the current row early (absent checks for the rest), drains and completes it. */
+int lane_close_row(struct pmkv *kv, struct lane *lane);
+/* Closes the current row and gives the segment up for sealing. */
+int lane_finish_segment(struct pmkv *kv, struct lane *lane);
+
+/* Room left in the current row, in payload bytes (0: no open row). */
+uint32_t lane_room(const struct pmkv *kv, const struct lane *lane);
+
+/* The lane that has this row in DRAM, locked, and the buffer; NULL when none has. */
+struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **buf);
+
+/* --- rows of a lane (lane_row.c) -------------------------------------------------------------- */
+
+int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class);
+/* Stores payload [buf->stored, buf->fill) to the row and its twins; counts faults in buf->bad.
+ * false: some page has no copy left. */
+bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* Brings checks and parity up to date for groups that are full (all: also the partial one). */
+void row_progress(struct pmkv *kv, struct row_buf *buf, bool all);
+/* Stores parity and checks; the row becomes CLOSING. */
+void row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* After a drain: rows that were CLOSING are CLOSED. */
+void row_closed(struct pmkv *kv, struct lane *lane);
+/* Pool offset of data page `page` in copy `copy`: 0 the row, 1.. its twins. */
+uint64_t row_copy_off(const struct pmkv *kv, const struct row_buf *buf, uint32_t copy,
+                      uint32_t page);
+/* Copies of an open row: the row and M twins. */
+static inline uint32_t row_copies(const struct pmkv *kv)
+{
+    return 1 + kv->vol.layout.parity_columns;
+}
+static inline bool twins_are_parity(const struct pmkv *kv)
+{
+    return kv->vol.layout.data_columns == 1; /* mirror: the parity column is the twin */
+}
+/* Copies payload bytes out of a row's DRAM image. */
+void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes);
+void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes);
+
+/* --- twins (twin.c) --------------------------------------------------------------------------- */
+
+/* Line 63 of a twin page says whose twin it is. */
+struct twin_mark {
+    uint64_t check;
+    uint64_t generation; /* of the row's segment */
+    uint32_t segment, row, page, number;
+    uint8_t reserved[32];
+};
+_Static_assert(sizeof(struct twin_mark) == 64, "a twin mark is a line");
+void twin_mark_encode(const struct pmkv *kv, const struct row_buf *buf, uint32_t page,
+                      uint32_t number, uint64_t page_off, struct twin_mark *out);
+bool twin_mark_valid(const struct pmkv *kv, const struct twin_mark *m, uint64_t page_off);
+/* Pool offset of twin slot `slot` of a twin segment. */
+uint64_t twin_slot_off(const struct pmkv *kv, uint32_t segment, uint32_t slot);
+uint32_t twin_slots(const struct pmkv *kv); /* per twin segment */
+/* Replaces those of a set's slots that were retired; lane lock held. */
+int twin_refresh(struct pmkv *kv, struct row_buf *buf);
+/* The lane and set that own the twin page at `off`, locked; NULL: none does. */
+struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uint32_t *number,
+                        uint32_t *page);
+
+#endif

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* Rows of a lane: storing lines to every copy, gathering checks and parity, closing. */
+#include <errno.h>
+#include <string.h>
+
+#include "../recovery/group.h"
+#include "../recovery/media.h"
+#include "damage.h"
+#include "lane.h"
+#include "repair.h"
+
+static bool bit_get(const uint64_t *bits, uint32_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
+static void bit_set(uint64_t *bits, uint32_t i)
+{
+    bits[i / 64] |= 1ull << (i % 64);
+}
+
+uint64_t row_copy_off(const struct pmkv *kv, const struct row_buf *buf, uint32_t copy,
+                      uint32_t page)
+{
+    if (copy == 0)
+        return layout_data_page_off(&kv->vol.layout, buf->segment, buf->row, page);
+    if (twins_are_parity(kv))
+        return layout_chunk_page_off(&kv->vol.layout, buf->segment, buf->row, 1, page);
+    return buf->twin_off[copy - 1] + (uint64_t)page * PAGE_BYTES;
+}
+
+void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes)
+{
+    const char *from = src;
+    while (bytes > 0) {
+        uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
+        uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
+        memcpy(buf->data + page * PAGE_BYTES + in, from, part);
+        from += part;
+        offset += part;
+        bytes -= part;
+    }
+}
+
+void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes)
+{
+    char *to = dst;
+    while (bytes > 0) {
+        uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
+        uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
+        memcpy(to, buf->data + page * PAGE_BYTES + in, part);
+        to += part;
+        offset += part;
+        bytes -= part;
+    }
+}
+
+/* --- storing ---------------------------------------------------------------------------------- */
+
+/* I15: a store that faults in one copy is no error; the page is noted and rebuilt before the close. */
+static void store_piece(struct pmkv *kv, struct row_buf *buf, uint32_t copy, uint32_t page,
+                        uint32_t from, uint32_t bytes)
+{
+    if (bit_get(buf->bad[copy], page))
+        return;
+    uint64_t off = row_copy_off(kv, buf, copy, page) + from;
+    if (media_store(kv->vol.media, off, buf->data + page * PAGE_BYTES + from, bytes) == bytes)
+        return;
+    bit_set(buf->bad[copy], page);
+    damage_found(kv, DAMAGE_POISON, off, "store to an open row");
+}
+
+static void mark_twins(struct pmkv *kv, struct row_buf *buf, uint32_t page)
+{
+    bit_set(buf->twin_marked, page);
+    for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++) {
+        _Alignas(64) struct twin_mark mark;
+        uint64_t off = row_copy_off(kv, buf, t + 1, page);
+        twin_mark_encode(kv, buf, page, t, off, &mark);
+        uint64_t line = off + PAGE_PAYLOAD_BYTES;
+        if (media_store(kv->vol.media, line, &mark, sizeof mark) == sizeof mark)
+            continue;
+        bit_set(buf->bad[t + 1], page);
+        damage_found(kv, DAMAGE_POISON, line, "store of a twin's mark");
+    }
+}
+
+static bool page_has_copy(const struct pmkv *kv, const struct row_buf *buf, uint32_t page)
+{
+    for (uint32_t copy = 0; copy < row_copies(kv); copy++)
+        if (!bit_get(buf->bad[copy], page))
+            return true;
+    return false;
+}
+
+bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    bool held = true;
+    if (lane->whole_rows)
+        return true; /* stored at the close, in one go */
+    while (buf->stored < buf->fill) {
+        uint32_t page = buf->stored / PAGE_PAYLOAD_BYTES, from = buf->stored % PAGE_PAYLOAD_BYTES;
+        uint32_t left = PAGE_PAYLOAD_BYTES - from;
+        uint32_t bytes = buf->fill - buf->stored < left ? buf->fill - buf->stored : left;
+        if (!bit_get(buf->twin_marked, page) && !twins_are_parity(kv))
+            mark_twins(kv, buf, page);
+        for (uint32_t copy = 0; copy < row_copies(kv); copy++)
+            store_piece(kv, buf, copy, page, from, bytes);
+        held &= page_has_copy(kv, buf, page);
+        buf->stored += bytes;
+    }
+    return held;
+}
+
+/* --- checks and parity ------------------------------------------------------------------------ */
+
+static void group_finish(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t group,
+                         uint64_t secret)
+{
+    uint8_t *bytes = buf->data + page * PAGE_BYTES + group * GROUP_BYTES;
+    uint8_t *parity[MAX_PARITY] = {NULL, NULL};
+    uint32_t chunk_pages = kv->vol.layout.chunk_pages;
+    uint32_t check = group_check(secret, group, bytes);
+    memcpy(buf->data + page * PAGE_BYTES + PAGE_PAYLOAD_BYTES + group * 4, &check, 4);
+    buf->present[page] |= (uint16_t)(1u << group);
+    for (uint32_t m = 0; m < kv->vol.layout.parity_columns; m++)
+        parity[m] = buf->parity[m] + (page % chunk_pages) * PAGE_BYTES + group * GROUP_BYTES;
+    parity_add(&kv->vol.code, page / chunk_pages, bytes, group_bytes(group), parity);
+}
+
+static uint64_t data_page_secret(const struct pmkv *kv, const struct row_buf *buf, uint32_t page)
+{
+    uint64_t off = layout_data_page_off(&kv->vol.layout, buf->segment, buf->row, page);
+    return group_secret(kv->vol.secret, buf->generation, off / PAGE_BYTES);
+}
+
+void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
+{
+    uint32_t last_page = UINT32_MAX;
+    uint64_t secret = 0;
+    for (;; buf->groups_done++) {
+        uint32_t page = buf->groups_done / PAGE_GROUPS, group = buf->groups_done % PAGE_GROUPS;
+        uint32_t start = page * PAGE_PAYLOAD_BYTES + group * GROUP_BYTES;
+        if (start >= buf->fill || (!all && start + group_bytes(group) > buf->fill))
+            return;
+        if (page != last_page)
+            secret = data_page_secret(kv, buf, last_page = page);
+        group_finish(kv, buf, page, group, secret);
+    }
+}
+
+/* --- closing ---------------------------------------------------------------------------------- */
+
+/* Checks of the groups never written: absent, bound like real ones. */
+static void seal_data_pages(struct pmkv *kv, struct row_buf *buf)
+{
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
+        if (buf->present[p] == 0xffff)
+            continue;
+        uint64_t secret = data_page_secret(kv, buf, p);
+        for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
+            if (buf->present[p] >> g & 1)
+                continue;
+            uint32_t absent = group_absent(secret, g);
+            memcpy(buf->data + p * PAGE_BYTES + PAGE_PAYLOAD_BYTES + g * 4, &absent, 4);
+        }
+    }
+}
+
+static void seal_parity_pages(struct pmkv *kv, struct row_buf *buf)
+{
+    const struct layout *l = &kv->vol.layout;
+    for (uint32_t p = 0; p < l->chunk_pages; p++) {
+        uint16_t present = 0;
+        for (uint32_t c = 0; c < l->data_columns; c++)
+            present |= buf->present[c * l->chunk_pages + p];
+        for (uint32_t m = 0; m < l->parity_columns; m++) {
+            uint64_t off = layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p);
+            uint64_t secret = group_secret(kv->vol.secret, buf->generation, off / PAGE_BYTES);
+            page_seal(buf->parity[m] + p * PAGE_BYTES, secret, present);
+        }
+    }
+}
+
+/* I15: pages of the row whose store faulted are rebuilt before the row closes, or the row retires. */
+static void mend_row_pages(struct pmkv *kv, struct row_buf *buf)
+{
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++)
+        if (bit_get(buf->bad[0], p))
+            repair_page_now(kv, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
+                            buf->segment, buf->row);
+}
+
+static void store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, const uint8_t *page,
+                          uint32_t from)
+{
+    uint32_t bytes = PAGE_BYTES - from;
+    if (media_store(kv->vol.media, off + from, page + from, bytes) != bytes) {
+        damage_found(kv, DAMAGE_POISON, off, "store at the close of a row");
+        repair_page_now(kv, off, page, buf->segment, buf->row);
+    }
+}
+
+void row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    const struct layout *l = &kv->vol.layout;
+    row_progress(kv, buf, true);
+    seal_data_pages(kv, buf);
+    seal_parity_pages(kv, buf);
+    mend_row_pages(kv, buf);
+    for (uint32_t p = 0; p < l->row_pages; p++) {
+        bool payload = lane->whole_rows && p * PAGE_PAYLOAD_BYTES < buf->fill;
+        if (!bit_get(buf->bad[0], p))
+            store_or_mend(kv, buf, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
+                          payload ? 0 : PAGE_PAYLOAD_BYTES);
+    }
+    for (uint32_t m = 0; m < l->parity_columns; m++)
+        for (uint32_t p = 0; p < l->chunk_pages; p++) {
+            /* A mirror's payload is there already, as the twin. */
+            bool there = twins_are_parity(kv) && !lane->whole_rows && !bit_get(buf->bad[1], p);
+            store_or_mend(kv, buf,
+                          layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p),
+                          buf->parity[m] + p * PAGE_BYTES, there ? PAGE_PAYLOAD_BYTES : 0);
+        }
+    memset(buf->bad, 0, sizeof buf->bad);
+    buf->state = ROW_CLOSING;
+}
+
+void row_closed(struct pmkv *kv, struct lane *lane)
+{
+    for (uint32_t i = 0; i < LANE_SETS; i++) {
+        struct row_buf *buf = &lane->rows[i];
+        if (buf->state != ROW_CLOSING)
+            continue;
+        buf->state = ROW_CLOSED; /* I12: its twins are free from here on */
+        struct segment *s = &kv->segments[buf->segment];
+        if (atomic_load_explicit(&s->rows_durable, memory_order_relaxed) < buf->row + 1)
+            atomic_store_explicit(&s->rows_durable, buf->row + 1, memory_order_release);
+    }
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment, uint32_t row)
+{
+    const struct layout *l = &kv->vol.layout;
+    buf->state = ROW_OPEN;
+    buf->segment = segment;
+    buf->row = row;
+    buf->generation =
+        atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
+    buf->fill = buf->stored = buf->groups_done = 0;
+    memset(buf->data, 0, (size_t)l->row_pages * PAGE_BYTES);
+    for (uint32_t m = 0; m < l->parity_columns; m++)
+        memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
+    memset(buf->present, 0, sizeof buf->present);
+    memset(buf->bad, 0, sizeof buf->bad);
+    memset(buf->twin_marked, 0, sizeof buf->twin_marked);
+}
+
+static int lane_next_segment(struct pmkv *kv, struct lane *lane, enum space_class class)
+{
+    uint32_t avoid[LANE_SETS * MAX_PARITY], count = 0;
+    if (!twins_are_parity(kv) && !lane->whole_rows)
+        for (uint32_t i = 0; i < LANE_SETS; i++)
+            for (uint32_t m = 0; m < kv->vol.layout.parity_columns; m++) {
+                struct place p = layout_locate(&kv->vol.layout, lane->rows[i].twin_off[m]);
+                avoid[count++] = layout_array_of(&kv->vol.layout, p.segment);
+            }
+    enum segment_kind kind = lane->kind == LANE_META ? KIND_META : KIND_LOG;
+    int64_t segment = segment_take(kv, kind, class, avoid, count);
+    if (segment < 0)
+        return (int)segment;
+    lane->segment = segment;
+    lane->next_row = 0;
+    return 0;
+}
+
+int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class)
+{
+    uint32_t rows = kv->vol.layout.segment_rows;
+    for (;;) {
+        if (lane->segment >= 0) {
+            uint64_t retired = kv->segments[lane->segment].retired_rows;
+            while (lane->next_row < rows && retired >> lane->next_row & 1)
+                lane->next_row++;
+            if (lane->next_row < rows)
+                break;
+            int rc = lane_finish_segment(kv, lane);
+            if (rc)
+                return rc;
+        }
+        int rc = lane_next_segment(kv, lane, class);
+        if (rc)
+            return rc;
+    }
+    struct row_buf *next = &lane->rows[lane->current ^ 1];
+    if (next->state == ROW_CLOSING) { /* I12: both sets in use by rows that no fence completed */
+        if (media_drain(kv->vol.media)) {
+            write_failure(kv);
+            return -EIO;
+        }
+        row_closed(kv, lane);
+    }
+    int rc = twin_refresh(kv, next);
+    if (rc)
+        return rc;
+    lane->current ^= 1;
+    row_buf_reset(kv, next, (uint32_t)lane->segment, lane->next_row++);
+    kv->segments[lane->segment].rows_used = lane->next_row;
+    lane->epoch_start = 0;
+    return 0;
+}

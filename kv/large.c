@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Long values: pieces that fit what is left of a row, each an ordinary record under (value id, number),
+ * then a manifest under the key. The pieces are durable and in the index before the manifest is stored, so
+ * the manifest's one fence makes the value appear. Pieces whose manifest does not count are dead: open
+ * and the writers drop them from the index, the cleaner from the medium.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "damage.h"
+#include "error.h"
+#include "lost.h"
+#include "write.h"
+
+enum { EXTENT_OVERHEAD = RECORD_HEADER_BYTES + sizeof(struct extent_key), EXTENT_MIN_BYTES = 2048 };
+
+/* Stores one piece, as long as the lane's row has room for; returns its length, 0 on failure. */
+static uint32_t extent_commit(struct pmkv *kv, struct draft *d, uint64_t left, int *rc,
+                              struct log_pos *pos)
+{
+    uint32_t bytes = 0;
+    struct lane *lane = lane_pick(kv);
+    *rc = -EFAULT;
+    for (int attempt = 0; attempt < 4 && *rc == -EFAULT; attempt++) {
+        uint32_t room = lane_room(kv, lane);
+        if (room < EXTENT_OVERHEAD + EXTENT_MIN_BYTES)
+            room = row_payload(kv);
+        bytes = room - EXTENT_OVERHEAD;
+        if (bytes > left)
+            bytes = (uint32_t)left;
+        d->value_bytes = bytes;
+        d->value_hash = hash64(d->value, bytes);
+        *rc = lane_begin(kv, lane, record_packed(d->key_bytes, bytes), 1, SPACE_PUT);
+        if (*rc)
+            break;
+        *rc = lane_add(kv, lane, d, pos);
+        if (*rc == 0)
+            *rc = lane_commit(kv, lane);
+        else
+            lane_abandon(kv, lane);
+    }
+    lane_unlock(lane);
+    return *rc ? 0 : bytes;
+}
+
+static enum pmkv_status extent_publish(struct pmkv *kv, const struct extent_key *key,
+                                       struct log_pos pos, uint32_t bytes)
+{
+    uint64_t hash = extent_hash(key);
+    uint32_t segment = pos_place(&kv->shape, pos).segment;
+    live_add(kv, segment, (int64_t)units_of(record_packed(sizeof *key, bytes)));
+    index_lock(kv->index, index_stripe(hash));
+    int rc = index_insert(kv->index, hash, slot_make(pos.v, 0, hash));
+    index_unlock(kv->index, index_stripe(hash));
+    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    if (rc)
+        live_add(kv, segment, -(int64_t)units_of(record_packed(sizeof *key, bytes)));
+    return status_of(rc);
+}
+
+static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const uint8_t *value,
+                                     uint64_t left, uint32_t *stored)
+{
+    enum pmkv_status s = space_admit(kv, left < row_payload(kv) ? left : row_payload(kv), SPACE_PUT);
+    if (s)
+        return s;
+    struct extent_key key = {.value_id = m->value_id, .number = m->extents};
+    struct draft d = {.type = RECORD_EXTENT,
+                      .key_bytes = sizeof key,
+                      .key = &key,
+                      .value = value,
+                      .key_hash = hash64(&key, sizeof key),
+                      .seq = counter_next(kv, 1)};
+    struct log_pos pos;
+    int rc;
+    *stored = d.seq ? extent_commit(kv, &d, left, &rc, &pos) : 0;
+    if (d.seq == 0)
+        return PMKV_E_IO;
+    if (*stored == 0)
+        return rc == -ENOSPC ? fail(PMKV_E_FULL, "no segment is free") : status_of(rc);
+    return extent_publish(kv, &key, pos, *stored);
+}
+
+enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t bytes,
+                               struct manifest *out)
+{
+    if (atomic_load(&kv->live_units) + (int64_t)units_of(bytes) > (int64_t)kv->capacity_units)
+        return fail(PMKV_E_FULL, "no room for a value of %llu bytes", (unsigned long long)bytes);
+    struct manifest m = {.value_id = counter_next(kv, 1), .value_bytes = bytes};
+    if (m.value_id == 0)
+        return PMKV_E_IO;
+    m.value_hash = hash64(value, bytes);
+    enum pmkv_status s = PMKV_OK;
+    int retries = 0;
+    for (uint64_t at = 0; at < bytes && s == PMKV_OK;) {
+        uint32_t stored = 0;
+        s = extent_store(kv, &m, (const uint8_t *)value + at, bytes - at, &stored);
+        if (s == PMKV_E_FULL && ++retries < 8) {
+            s = PMKV_OK; /* another writer took the segment first: ask again */
+            continue;
+        }
+        at += stored;
+        m.extents += s == PMKV_OK;
+        index_grow_step(kv->index);
+    }
+    if (s) {
+        extents_drop(kv, &m);
+        return s;
+    }
+    *out = m;
+    return PMKV_OK;
+}
+
+void extents_drop(struct pmkv *kv, const struct manifest *m)
+{
+    for (uint32_t i = 0; i < m->extents; i++) {
+        struct extent_key key = {.value_id = m->value_id, .number = i};
+        uint32_t stripe = index_stripe(extent_hash(&key));
+        struct found f;
+        index_lock(kv->index, stripe);
+        if (find_extent(kv, &key, true, &f) == FIND_HIT) {
+            index_remove(kv->index, &f.ref);
+            live_add(kv, pos_place(&kv->shape, f.pos).segment,
+                     -(int64_t)units_of(record_packed(f.h.key_bytes, f.h.value_bytes)));
+        } else if (f.lost) {
+            index_remove(kv->index, &f.ref);
+        }
+        index_unlock(kv->index, stripe);
+        free(f.rebuilt);
+    }
+}
+
+enum find_result manifest_read(struct pmkv *kv, struct found *f, struct manifest *out)
+{
+    struct manifest m;
+    enum find_result r = read_value(kv, f, &m);
+    if (r == FIND_HIT)
+        *out = m;
+    return r;
+}
+
+/* One piece to `dst` + *at. FIND_NONE: it is not there (any more). */
+static enum find_result extent_read(struct pmkv *kv, const struct extent_key *key, uint8_t *dst,
+                                    uint64_t bytes, uint64_t *at)
+{
+    for (;;) {
+        struct found f;
+        enum find_result r = find_extent(kv, key, false, &f);
+        if (r == FIND_HIT) {
+            bool fits = f.h.value_bytes <= bytes - *at;
+            r = fits ? read_value(kv, &f, dst + *at) : FIND_LOST;
+            *at += r == FIND_HIT ? f.h.value_bytes : 0;
+            free(f.rebuilt);
+            if (r == FIND_NONE)
+                continue; /* moved by the cleaner */
+        }
+        return r;
+    }
+}
+
+enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *dst)
+{
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < m->extents; i++) {
+        struct extent_key key = {.value_id = m->value_id, .number = i};
+        switch (extent_read(kv, &key, dst, m->value_bytes, &at)) {
+        case FIND_HIT:
+            break;
+        case FIND_LOST:
+            return PMKV_E_LOST;
+        case FIND_IO:
+            return PMKV_E_IO;
+        case FIND_NOMEM:
+            return PMKV_E_NO_MEMORY;
+        case FIND_NONE:
+            return PMKV_E_NOT_FOUND;
+        }
+    }
+    if (at != m->value_bytes || hash64(dst, at) != m->value_hash)
+        return PMKV_E_LOST;
+    return PMKV_OK;
+}

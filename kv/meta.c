@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "meta.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/errmsg.h"
+#include "damage.h"
+#include "lane.h"
+#include "read.h"
+
+uint32_t meta_max_bytes(const struct pmkv *kv)
+{
+    return row_payload(kv) / 4 - 128;
+}
+
+static uint64_t meta_units(uint32_t value_bytes)
+{
+    return units_of(record_packed(sizeof(struct meta_key), value_bytes));
+}
+
+/* lane lock of the meta lane held. */
+static int meta_append_locked(struct pmkv *kv, const struct meta_key *key, const void *value,
+                              uint32_t bytes, struct log_pos *pos)
+{
+    struct draft d = {.type = RECORD_META,
+                      .key_bytes = sizeof *key,
+                      .value_bytes = bytes,
+                      .key = key,
+                      .value = value,
+                      .key_hash = hash64(key, sizeof *key),
+                      .value_hash = hash64(value, bytes),
+                      .seq = counter_next(kv, 1)};
+    if (d.seq == 0)
+        return -EIO;
+    int rc = -EFAULT;
+    for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
+        rc = lane_begin(kv, kv->meta, record_packed(d.key_bytes, bytes), 1, SPACE_META);
+        if (rc)
+            return rc;
+        rc = lane_add(kv, kv->meta, &d, pos);
+        if (rc == 0)
+            rc = lane_commit(kv, kv->meta);
+        else
+            lane_abandon(kv, kv->meta);
+    }
+    if (rc)
+        return rc == -EFAULT ? -EIO : rc;
+    uint32_t segment = pos_place(&kv->shape, *pos).segment;
+    live_add(kv, segment, (int64_t)meta_units(bytes));
+    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    return 0;
+}
+
+int meta_append(struct pmkv *kv, const struct meta_key *key, const void *value, uint32_t bytes,
+                struct log_pos *pos)
+{
+    if (atomic_load(&kv->write_failed))
+        return err_fact(-EIO, "an earlier write could not be made durable");
+    lane_lock(kv->meta);
+    int rc = meta_append_locked(kv, key, value, bytes, pos);
+    lane_unlock(kv->meta);
+    return rc;
+}
+
+void meta_drop(struct pmkv *kv, struct meta_ref ref)
+{
+    if (ref.pos.v)
+        live_add(kv, pos_place(&kv->shape, ref.pos).segment, -(int64_t)meta_units(ref.bytes));
+}
+
+/* --- which record counts ---------------------------------------------------------------------- */
+
+/* The word in memory that names the record of this key; NULL: no such thing any more. */
+static struct log_pos *meta_word(struct pmkv *kv, const struct meta_key *key)
+{
+    switch (key->kind) {
+    case META_SUMMARY: {
+        if (key->segment >= kv->vol.layout.segments)
+            return NULL;
+        struct segment *s = &kv->segments[key->segment];
+        bool there = atomic_load(&s->generation) == key->generation && key->part < s->part_count;
+        return there ? &s->parts[key->part].pos : NULL;
+    }
+    case META_LOST:
+        if (key->generation != kv->lost_version || key->part >= kv->lost_part_count)
+            return NULL;
+        return &kv->lost_parts[key->part].pos;
+    case META_SCAN:
+        return &kv->scan_pos;
+    default:
+        return NULL;
+    }
+}
+
+bool meta_is_live(struct pmkv *kv, const struct meta_key *key, struct log_pos pos)
+{
+    lane_lock(kv->meta);
+    const struct log_pos *word = meta_word(kv, key);
+    bool live = word && word->v == pos.v;
+    lane_unlock(kv->meta);
+    return live;
+}
+
+void meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
+                struct log_pos to)
+{
+    lane_lock(kv->meta);
+    struct log_pos *word = meta_word(kv, key);
+    if (word && word->v == from.v)
+        *word = to;
+    lane_unlock(kv->meta);
+}
+
+/* --- summaries -------------------------------------------------------------------------------- */
+
+int summary_note_part(struct pmkv *kv, const struct meta_key *key, struct meta_ref ref)
+{
+    struct segment *s = &kv->segments[key->segment];
+    if (key->part >= s->part_capacity) {
+        uint32_t capacity = s->part_capacity ? s->part_capacity * 2 : 8;
+        if (capacity <= key->part)
+            capacity = key->part + 1;
+        struct meta_ref *parts = realloc(s->parts, capacity * sizeof *parts);
+        if (!parts)
+            return -ENOMEM;
+        memset(parts + s->part_capacity, 0, (capacity - s->part_capacity) * sizeof *parts);
+        s->parts = parts;
+        s->part_capacity = capacity;
+    }
+    s->parts[key->part] = ref;
+    if (s->part_count <= key->part)
+        s->part_count = key->part + 1;
+    return 0;
+}
+
+/* One part from the reader's place on; the buffer's head is the base. */
+static uint32_t part_take(struct entries_reader *r, uint8_t *out, uint32_t room)
+{
+    struct summary_base base = {.start = r->last_start, .seq = r->last_seq};
+    uint32_t used = sizeof base;
+    for (;;) {
+        struct entries_reader ahead = *r;
+        struct entry e;
+        if (entries_next(&ahead, &e) != 1 || used + (ahead.at - r->at) > room)
+            break;
+        memcpy(out + used, r->bytes + r->at, ahead.at - r->at);
+        used += (uint32_t)(ahead.at - r->at);
+        base.count++;
+        *r = ahead;
+    }
+    memcpy(out, &base, sizeof base);
+    return used;
+}
+
+int summary_flush(struct pmkv *kv, uint32_t segment, bool last)
+{
+    struct segment *s = &kv->segments[segment];
+    uint32_t room = meta_max_bytes(kv);
+    uint32_t parts_before = s->part_count;
+    uint8_t *part = malloc(room);
+    struct entries_reader r = {.bytes = s->pending.bytes, .used = s->pending.used};
+    int rc = part ? 0 : -ENOMEM;
+    for (bool done = r.at == r.used && !last; rc == 0 && !done;) {
+        uint32_t bytes = part_take(&r, part, room);
+        done = r.at == r.used;
+        ((struct summary_base *)(void *)part)->last = done && last;
+        struct meta_key key = {.kind = META_SUMMARY, .segment = segment, .part = s->part_count};
+        key.generation = atomic_load(&s->generation);
+        struct log_pos pos;
+        lane_lock(kv->meta);
+        rc = meta_append_locked(kv, &key, part, bytes, &pos);
+        if (rc == 0)
+            rc = summary_note_part(kv, &key, (struct meta_ref){pos, bytes});
+        lane_unlock(kv->meta);
+    }
+    free(part);
+    if (rc == 0) {
+        entries_free(&s->pending);
+        return 0;
+    }
+    lane_lock(kv->meta); /* what was written is void; all entries are still pending */
+    while (s->part_count > parts_before)
+        meta_drop(kv, s->parts[--s->part_count]);
+    lane_unlock(kv->meta);
+    return rc;
+}
+
+void summary_drop(struct pmkv *kv, uint32_t segment)
+{
+    struct segment *s = &kv->segments[segment];
+    lane_lock(kv->meta);
+    while (s->part_count > 0)
+        meta_drop(kv, s->parts[--s->part_count]);
+    lane_unlock(kv->meta);
+}
+
+int segment_seal(struct pmkv *kv, uint32_t segment)
+{
+    struct segment *s = &kv->segments[segment];
+    pthread_mutex_lock(&kv->seal_lock);
+    int rc = 0;
+    if (atomic_load(&s->state) == SEGMENT_SEALED && !s->summarised) {
+        if (s->kind == KIND_LOG)
+            rc = summary_flush(kv, segment, true);
+        if (rc == 0) {
+            s->summarised = true;
+            rc = segment_write_headers(kv, segment);
+        }
+    }
+    pthread_mutex_unlock(&kv->seal_lock);
+    return rc;
+}
+
+void seal_waiting(struct pmkv *kv)
+{
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
+        if (atomic_load_explicit(&kv->segments[i].state, memory_order_acquire) == SEGMENT_SEALED &&
+            !kv->segments[i].summarised && !atomic_load(&kv->write_failed))
+            segment_seal(kv, i);
+}
+
+int summary_part_foreach(const uint8_t *bytes, uint32_t used,
+                         int (*fn)(void *arg, const struct entry *e), void *arg)
+{
+    struct summary_base base;
+    struct entry e;
+    if (used < sizeof base)
+        return -EIO;
+    memcpy(&base, bytes, sizeof base);
+    struct entries_reader r = {.bytes = bytes + sizeof base,
+                               .used = used - sizeof base,
+                               .last_start = base.start,
+                               .last_seq = base.seq};
+    int more, rc = 0;
+    while ((more = entries_next(&r, &e)) == 1 && rc == 0)
+        rc = fn(arg, &e);
+    return more < 0 ? -EIO : rc;
+}
+
+/* The cleaner may move a part between the look and the read: look again then. */
+static enum find_result part_read(struct pmkv *kv, struct segment *s, uint32_t i, uint8_t **record)
+{
+    for (int attempt = 0; attempt < 8; attempt++) {
+        lane_lock(kv->meta);
+        struct log_pos pos = i < s->part_count ? s->parts[i].pos : (struct log_pos){0};
+        lane_unlock(kv->meta);
+        if (pos.v == 0)
+            return FIND_LOST;
+        uint32_t segment = pos_place(&kv->shape, pos).segment;
+        uint64_t generation = atomic_load(&kv->segments[segment].generation);
+        enum find_result r = read_record(kv, pos, generation, record);
+        if (r != FIND_NONE)
+            return r;
+    }
+    return FIND_LOST;
+}
+
+static int parts_foreach(struct pmkv *kv, uint32_t segment,
+                         int (*fn)(void *arg, const struct entry *e), void *arg)
+{
+    struct segment *s = &kv->segments[segment];
+    int rc = 0;
+    for (uint32_t i = 0; i < s->part_count && rc == 0; i++) {
+        uint8_t *record;
+        enum find_result r = part_read(kv, s, i, &record);
+        if (r != FIND_HIT)
+            return r == FIND_NOMEM
+                       ? -ENOMEM
+                       : err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i,
+                                  segment);
+        struct record_header h;
+        memcpy(&h, record, sizeof h);
+        rc = summary_part_foreach(record + sizeof h + h.key_bytes, h.value_bytes, fn, arg);
+        free(record);
+    }
+    return rc;
+}
+
+static struct lane *lane_of_segment(struct pmkv *kv, uint32_t segment)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        lane_lock(&kv->lanes[i]);
+        if (kv->lanes[i].segment == segment)
+            return &kv->lanes[i];
+        lane_unlock(&kv->lanes[i]);
+    }
+    return NULL;
+}
+
+int summary_foreach(struct pmkv *kv, uint32_t segment,
+                    int (*fn)(void *arg, const struct entry *e), void *arg)
+{
+    struct segment *s = &kv->segments[segment];
+    pthread_mutex_lock(&kv->seal_lock);
+    int rc = parts_foreach(kv, segment, fn, arg);
+    if (rc == 0) {
+        struct lane *lane = lane_of_segment(kv, segment);
+        struct entries_reader r = {.bytes = s->pending.bytes, .used = s->pending.used};
+        struct entry e;
+        while (rc == 0 && entries_next(&r, &e) == 1)
+            rc = fn(arg, &e);
+        if (lane)
+            lane_unlock(lane);
+    }
+    pthread_mutex_unlock(&kv->seal_lock);
+    return rc;
+}
+
+int scan_save(struct pmkv *kv)
+{
+    struct meta_key key = {.kind = META_SCAN};
+    pthread_mutex_lock(&kv->work_lock);
+    struct scan_record scan = kv->scan;
+    pthread_mutex_unlock(&kv->work_lock);
+    struct log_pos pos;
+    int rc = meta_append(kv, &key, &scan, sizeof scan, &pos);
+    if (rc)
+        return rc;
+    lane_lock(kv->meta);
+    struct log_pos before = kv->scan_pos;
+    kv->scan_pos = pos;
+    lane_unlock(kv->meta);
+    meta_drop(kv, (struct meta_ref){before, sizeof scan});
+    return 0;
+}

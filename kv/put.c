@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "damage.h"
+#include "error.h"
+#include "handle.h"
+#include "lost.h"
+#include "write.h"
+
+/* --- what may be written ---------------------------------------------------------------------- */
+
+uint32_t inline_max(const struct pmkv *kv)
+{
+    return row_payload(kv) / 4;
+}
+
+uint64_t max_key_bytes(const struct pmkv *kv)
+{
+    uint64_t most = row_payload(kv) / 2;
+    return most < PMKV_MAX_KEY_BYTES ? most : PMKV_MAX_KEY_BYTES;
+}
+
+enum pmkv_status write_allowed(struct pmkv *kv)
+{
+    enum pmkv_status s = handle_enter(kv);
+    if (s == PMKV_OK && kv->opts.read_only)
+        return fail(PMKV_E_READONLY, "the pool %s was opened for reading only",
+                    kv->vol.media->path);
+    return s;
+}
+
+enum pmkv_status check_key(const struct pmkv *kv, const void *key, size_t key_bytes)
+{
+    if (!key || key_bytes == 0)
+        return fail(PMKV_E_INVALID, "the key is empty");
+    if (key_bytes > max_key_bytes(kv))
+        return fail(PMKV_E_TOO_LARGE, "the key has %zu bytes; this pool takes at most %llu",
+                    key_bytes, (unsigned long long)max_key_bytes(kv));
+    return PMKV_OK;
+}
+
+enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
+{
+    enum pmkv_status s = check_key(kv, op->key, op->key_bytes);
+    if (s)
+        return s;
+    if (op->value_bytes > PMKV_MAX_VALUE_BYTES)
+        return fail(PMKV_E_TOO_LARGE, "the value has %llu bytes; at most %llu are possible",
+                    (unsigned long long)op->value_bytes, (unsigned long long)PMKV_MAX_VALUE_BYTES);
+    if (!op->value && op->value_bytes)
+        return fail(PMKV_E_INVALID, "the value is NULL and its length is %llu",
+                    (unsigned long long)op->value_bytes);
+    op->khash = key_hash(op->key, op->key_bytes);
+    if (op->type == RECORD_PUT && op->value_bytes > inline_max(kv)) {
+        s = extents_store(kv, op->value, op->value_bytes, &op->manifest);
+        if (s)
+            return s;
+        op->staged = true;
+        op->type = RECORD_MANIFEST;
+        op->value = &op->manifest;
+        op->value_bytes = sizeof op->manifest;
+    }
+    op->value_hash = hash64(op->value, op->value_bytes);
+    return PMKV_OK;
+}
+
+uint64_t write_packed(const struct write_op *op)
+{
+    return record_packed(op->key_bytes, op->value_bytes);
+}
+
+/* --- under the stripe lock -------------------------------------------------------------------- */
+
+static enum pmkv_status status_of_find(enum find_result r)
+{
+    return r == FIND_IO ? PMKV_E_IO : r == FIND_NOMEM ? PMKV_E_NO_MEMORY : PMKV_OK;
+}
+
+/* I4: the condition is checked, and the sequence number drawn, with the stripe locked. */
+enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op)
+{
+    enum find_result r = find_key(kv, op->key, op->key_bytes, op->khash, true, &op->old);
+    if (r == FIND_IO || r == FIND_NOMEM)
+        return status_of_find(r);
+    op->had = r != FIND_NONE;
+    bool there = r == FIND_LOST || (r == FIND_HIT && op->old.h.type != RECORD_TOMBSTONE);
+    if (op->type == RECORD_TOMBSTONE && !there)
+        return PMKV_E_NOT_FOUND;
+    if (r == FIND_HIT && op->old.h.type == RECORD_MANIFEST)
+        op->drop_extents = manifest_read(kv, &op->old, &op->old_manifest) == FIND_HIT;
+    return PMKV_OK;
+}
+
+struct draft write_draft(const struct write_op *op, uint64_t seq, uint8_t flags)
+{
+    return (struct draft){.type = op->type,
+                          .flags = flags,
+                          .key_bytes = op->key_bytes,
+                          .value_bytes = (uint32_t)op->value_bytes,
+                          .key = op->key,
+                          .value = op->value,
+                          .key_hash = op->khash,
+                          .value_hash = op->value_hash,
+                          .seq = seq};
+}
+
+/* I8: the slot counts the older puts of its key on the medium. */
+static uint32_t older_after(const struct write_op *op)
+{
+    if (!op->had)
+        return 0;
+    uint32_t older = slot_older(op->old.ref.slot);
+    bool was_put = op->old.lost || op->old.h.type != RECORD_TOMBSTONE;
+    return older + was_put;
+}
+
+enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
+{
+    uint32_t stripe = index_stripe(op->khash), segment = pos_place(&kv->shape, op->pos).segment;
+    struct slot slot = slot_make(op->pos.v, older_after(op), op->khash);
+    bool was_live = op->had && !op->old.lost && op->old.h.type != RECORD_TOMBSTONE;
+    live_add(kv, segment, (int64_t)units_of(write_packed(op)));
+    if (op->had) {
+        struct log_pos old = {slot_position(op->old.ref.slot)};
+        index_replace(kv->index, &op->old.ref, slot);
+        if (pos_is_lost(old))
+            lost_forget(kv, old.v & ~POSITION_LOST);
+        else if (op->old.h.key_bytes)
+            live_add(kv, pos_place(&kv->shape, old).segment,
+                     -(int64_t)units_of(
+                         record_packed(op->old.h.key_bytes, op->old.h.value_bytes)));
+        if (op->old.lost && !pos_is_lost(old))
+            was_live = true; /* lost, but not entered yet: it still counts as a key */
+    } else if (index_insert(kv->index, op->khash, slot)) {
+        /* The record is durable but cannot be shown: what the caller is told of it is true only
+         * after the next open, so no more is written until then. */
+        write_failure(kv);
+        return fail(PMKV_E_IO, "out of memory for the index after the record was stored");
+    }
+    index_keys_add(kv->index, stripe, (op->type != RECORD_TOMBSTONE) - (int)was_live);
+    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    return PMKV_OK;
+}
+
+void write_finish(struct pmkv *kv, struct write_op *op, bool failed)
+{
+    free(op->old.rebuilt);
+    if (failed && op->staged)
+        extents_drop(kv, &op->manifest);
+    if (!failed && op->drop_extents)
+        extents_drop(kv, &op->old_manifest);
+}
+
+/* --- one record ------------------------------------------------------------------------------- */
+
+static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum space_class class)
+{
+    struct draft d = write_draft(op, counter_next(kv, 1), 0);
+    if (d.seq == 0)
+        return PMKV_E_IO;
+    int rc = -EFAULT;
+    struct lane *lane = lane_pick(kv);
+    for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
+        rc = lane_begin(kv, lane, write_packed(op), 1, class);
+        if (rc)
+            break;
+        rc = lane_add(kv, lane, &d, &op->pos);
+        if (rc == 0)
+            rc = lane_commit(kv, lane);
+        else
+            lane_abandon(kv, lane);
+    }
+    lane_unlock(lane);
+    if (rc == -ENOSPC)
+        return fail(PMKV_E_FULL, "no segment is free");
+    return rc ? status_of(rc) : PMKV_OK;
+}
+
+static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum space_class class)
+{
+    enum pmkv_status s;
+    for (int attempt = 0;; attempt++) {
+        s = space_admit(kv, write_packed(op), class);
+        if (s)
+            return s;
+        uint32_t stripe = index_stripe(op->khash);
+        index_prefetch(kv->index, op->khash);
+        index_lock(kv->index, stripe);
+        s = write_find_old(kv, op);
+        if (s == PMKV_OK)
+            s = commit_one(kv, op, class);
+        if (s == PMKV_OK)
+            s = write_publish(kv, op);
+        index_unlock(kv->index, stripe);
+        if (s != PMKV_E_FULL || attempt == 8)
+            return s;
+        free(op->old.rebuilt); /* another writer took the segment first: ask again */
+        op->had = op->drop_extents = false;
+    }
+}
+
+static void count_write(atomic_ullong *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
+                          size_t value_bytes)
+{
+    enum pmkv_status s = write_allowed(kv);
+    if (s)
+        return s;
+    if (key_bytes > PMKV_MAX_KEY_BYTES)
+        return check_key(kv, key, key_bytes);
+    struct write_op op = {.key = key,
+                          .key_bytes = (uint32_t)key_bytes,
+                          .type = RECORD_PUT,
+                          .value = value,
+                          .value_bytes = value_bytes};
+    s = write_prepare(kv, &op);
+    if (s == PMKV_OK)
+        s = write_one(kv, &op, SPACE_PUT);
+    write_finish(kv, &op, s != PMKV_OK);
+    if (s == PMKV_OK) {
+        index_grow_step(kv->index);
+        count_write(&kv->n.puts);
+        atomic_fetch_add_explicit(&kv->n.user_bytes, key_bytes + value_bytes,
+                                  memory_order_relaxed);
+    }
+    return s;
+}
+
+enum pmkv_status pmkv_delete(struct pmkv *kv, const void *key, size_t key_bytes)
+{
+    enum pmkv_status s = write_allowed(kv);
+    if (s)
+        return s;
+    if (key_bytes > PMKV_MAX_KEY_BYTES)
+        return check_key(kv, key, key_bytes);
+    struct write_op op = {.key = key, .key_bytes = (uint32_t)key_bytes, .type = RECORD_TOMBSTONE};
+    s = write_prepare(kv, &op);
+    if (s == PMKV_OK)
+        s = write_one(kv, &op, SPACE_DELETE);
+    write_finish(kv, &op, s != PMKV_OK);
+    if (s == PMKV_OK)
+        count_write(&kv->n.deletes);
+    return s;
+}

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "read.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/media.h"
+#include "damage.h"
+#include "lane.h"
+#include "lost.h"
+
+/* --- copying from the medium ------------------------------------------------------------------ */
+
+int payload_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes)
+{
+    char *to = dst;
+    while (bytes > 0) {
+        uint32_t page = place.offset / PAGE_PAYLOAD_BYTES, in = place.offset % PAGE_PAYLOAD_BYTES;
+        uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
+        uint64_t off = layout_data_page_off(&kv->vol.layout, place.segment, place.row, page) + in;
+        size_t moved = media_load(kv->vol.media, off, to, part);
+        if (__builtin_expect(moved != part, 0)) {
+            damage_found(kv, DAMAGE_POISON, off + moved, "read of a record");
+            return -EFAULT;
+        }
+        to += part;
+        place.offset += part;
+        bytes -= part;
+    }
+    return 0;
+}
+
+/* The pages of the row that failed, each by its own checks. */
+static void report_bad_pages(struct pmkv *kv, struct row_ref ref, const struct row_image *image)
+{
+    const struct layout *l = &kv->vol.layout;
+    for (uint32_t i = 0; i < image->page_count && image->bad_pages; i++) {
+        const struct row_page *p = &image->info[i];
+        if ((p->good | p->absent) == 0xffff && !p->poisoned)
+            continue;
+        damage_found(kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
+                     layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages,
+                                           i % l->chunk_pages),
+                     "row");
+    }
+}
+
+/* An open row has no group checks yet: the pages of the record that failed are written again. */
+static void report_open_range(struct pmkv *kv, struct row_place place, uint32_t bytes)
+{
+    uint32_t first = place.offset / PAGE_PAYLOAD_BYTES;
+    uint32_t last = (place.offset + bytes - 1) / PAGE_PAYLOAD_BYTES;
+    for (uint32_t p = first; p <= last && p < kv->vol.layout.row_pages; p++)
+        damage_found(kv, DAMAGE_CHECK,
+                     layout_data_page_off(&kv->vol.layout, place.segment, place.row, p),
+                     "record in an open row");
+}
+
+/* --- rebuilding ------------------------------------------------------------------------------- */
+
+/* Payload of a row wherever it can be had from now: a lane's image, or the decoded row. */
+struct row_source {
+    struct row_image image;
+    bool decoded;
+    struct lane *lane; /* locked */
+    struct row_buf *buf;
+};
+
+static bool source_open(struct pmkv *kv, struct row_ref ref, struct row_source *src)
+{
+    *src = (struct row_source){0};
+    src->lane = lane_holding(kv, ref, &src->buf);
+    if (src->lane)
+        return true;
+    if (row_image_init(&src->image, &kv->vol.layout))
+        return false;
+    row_load(&kv->vol, ref, &src->image);
+    report_bad_pages(kv, ref, &src->image);
+    row_decode(&kv->vol, ref, &src->image);
+    src->decoded = true;
+    return true;
+}
+
+static void source_close(struct row_source *src)
+{
+    if (src->lane)
+        lane_unlock(src->lane);
+    if (src->decoded)
+        row_image_free(&src->image);
+}
+
+/* false: part of the range is lost. */
+static bool source_read(const struct row_source *src, uint32_t offset, void *dst, uint32_t bytes)
+{
+    if (src->lane) {
+        if (offset + bytes > src->buf->fill)
+            return false;
+        row_buf_read(src->buf, offset, dst, bytes);
+        return true;
+    }
+    for (uint8_t *to = dst; bytes > 0;) {
+        uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
+        uint32_t group = in / GROUP_BYTES;
+        uint32_t left = (group == 15 ? PAGE_PAYLOAD_BYTES : (group + 1) * GROUP_BYTES) - in, part = left < bytes ? left : bytes;
+        if (!row_group_ok(&src->image, page, group))
+            return false;
+        memcpy(to, src->image.pages + (size_t)page * PAGE_BYTES + in, part);
+        to += part;
+        offset += part;
+        bytes -= part;
+    }
+    return true;
+}
+
+static enum find_result source_record(struct pmkv *kv, const struct row_source *src,
+                                      struct row_place place, struct log_pos pos,
+                                      uint64_t generation, uint8_t **record)
+{
+    struct record_header h;
+    if (!source_read(src, place.offset, &h, sizeof h))
+        return FIND_LOST;
+    if (!record_shape_holds(&h, row_payload(kv) - place.offset))
+        return FIND_LOST;
+    uint32_t bytes = (uint32_t)record_bytes(h.key_bytes, h.value_bytes);
+    uint8_t *all = malloc(bytes);
+    if (!all)
+        return FIND_NOMEM;
+    const uint8_t *key = all + sizeof h;
+    bool good = source_read(src, place.offset, all, bytes) &&
+                record_check_holds(&h, hash64(key, h.key_bytes),
+                                   record_secret(kv->vol.secret, generation, pos)) &&
+                hash64(key + h.key_bytes, h.value_bytes) == h.value_hash;
+    if (!good) {
+        free(all);
+        return FIND_LOST;
+    }
+    *record = all;
+    return FIND_HIT;
+}
+
+/* Rebuilds the record at `pos`. FIND_NONE: the segment is of another generation now. */
+static enum find_result rebuild_record(struct pmkv *kv, struct log_pos pos, uint64_t generation,
+                                       uint8_t **record)
+{
+    struct row_place place = pos_place(&kv->shape, pos);
+    if (!segment_pin(kv, place.segment, generation))
+        return FIND_NONE;
+    struct row_source src;
+    enum find_result r = FIND_NOMEM;
+    if (source_open(kv, (struct row_ref){place.segment, place.row, generation}, &src)) {
+        r = source_record(kv, &src, place, pos, generation, record);
+        if (src.lane && r == FIND_HIT) {
+            struct record_header h;
+            memcpy(&h, *record, sizeof h);
+            report_open_range(kv, place, (uint32_t)record_bytes(h.key_bytes, h.value_bytes));
+        }
+        source_close(&src);
+    }
+    segment_unpin(kv, place.segment);
+    uint64_t off = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
+                                        place.offset / PAGE_PAYLOAD_BYTES);
+    if (r == FIND_LOST && medium_in_doubt(kv, off))
+        return FIND_IO;
+    if (r == FIND_HIT) {
+        atomic_fetch_add_explicit(&kv->n.reads_rebuilt, 1, memory_order_relaxed);
+        pthread_mutex_lock(&kv->work_lock);
+        kv->life.pages_rebuilt++;
+        pthread_mutex_unlock(&kv->work_lock);
+        event_send(kv, PMKV_EVENT_REBUILT, off, PAGE_BYTES,
+                   "a record was rebuilt from redundancy for its reader");
+    }
+    return r;
+}
+
+/* --- whole records ---------------------------------------------------------------------------- */
+
+static enum find_result load_record(struct pmkv *kv, struct log_pos pos, uint64_t generation,
+                                    uint8_t **record)
+{
+    struct row_place place = pos_place(&kv->shape, pos);
+    struct record_header h;
+    if (payload_load(kv, place, &h, sizeof h) ||
+        !record_shape_holds(&h, row_payload(kv) - place.offset))
+        return FIND_LOST;
+    uint32_t bytes = (uint32_t)record_bytes(h.key_bytes, h.value_bytes);
+    uint8_t *all = malloc(bytes);
+    if (!all)
+        return FIND_NOMEM;
+    const uint8_t *key = all + sizeof h;
+    if (payload_load(kv, place, all, bytes) == 0 && memcmp(all, &h, sizeof h) == 0 &&
+        record_check_holds(&h, hash64(key, h.key_bytes),
+                           record_secret(kv->vol.secret, generation, pos)) &&
+        hash64(key + h.key_bytes, h.value_bytes) == h.value_hash) {
+        *record = all;
+        return FIND_HIT;
+    }
+    free(all);
+    return FIND_LOST;
+}
+
+enum find_result read_record(struct pmkv *kv, struct log_pos pos, uint64_t generation,
+                             uint8_t **record)
+{
+    enum find_result r = load_record(kv, pos, generation, record);
+    if (r != FIND_LOST)
+        return r;
+    struct row_place place = pos_place(&kv->shape, pos);
+    if (atomic_load(&kv->segments[place.segment].generation) != generation)
+        return FIND_NONE;
+    return rebuild_record(kv, pos, generation, record);
+}
+
+/* --- finding ---------------------------------------------------------------------------------- */
+
+enum { HEAD_BYTES = 320 };
+
+/* What is asked for. `hash` chooses bucket and tag; `khash` is hash64 of the key's bytes. */
+struct wanted {
+    const void *key;
+    uint32_t key_bytes;
+    uint64_t hash, khash;
+    bool extent, locked;
+};
+
+enum candidate { CANDIDATE_HIT, CANDIDATE_OTHER, CANDIDATE_BAD };
+
+static bool type_fits(const struct wanted *w, const struct record_header *h)
+{
+    return w->extent ? h->type == RECORD_EXTENT
+                     : h->type == RECORD_PUT || h->type == RECORD_TOMBSTONE ||
+                           h->type == RECORD_MANIFEST;
+}
+
+/* Another key under the same tag, or a bad header? Its own key decides. */
+static enum candidate judge_other(struct pmkv *kv, struct row_place place, struct log_pos pos,
+                                  const struct record_header *h, uint64_t secret)
+{
+    (void)pos;
+    if (!record_shape_holds(h, row_payload(kv) - place.offset))
+        return CANDIDATE_BAD;
+    uint8_t *key = malloc(h->key_bytes);
+    if (!key)
+        return CANDIDATE_BAD;
+    place.offset += RECORD_HEADER_BYTES;
+    bool good = payload_load(kv, place, key, h->key_bytes) == 0 &&
+                record_check_holds(h, hash64(key, h->key_bytes), secret);
+    free(key);
+    return good ? CANDIDATE_OTHER : CANDIDATE_BAD;
+}
+
+/* Copies header and key in one go and compares; long keys are copied apart. */
+static enum candidate judge(struct pmkv *kv, const struct wanted *w, struct found *f)
+{
+    struct row_place place = pos_place(&kv->shape, f->pos);
+    uint64_t secret = record_secret(kv->vol.secret, f->generation, f->pos);
+    uint8_t head[HEAD_BYTES];
+    uint32_t room = row_payload(kv) - place.offset;
+    bool at_once = w->key_bytes <= HEAD_BYTES - RECORD_HEADER_BYTES;
+    uint32_t bytes = RECORD_HEADER_BYTES + (at_once ? w->key_bytes : 0);
+    if (bytes > room) /* a shorter key's record at the very end of a row */
+        bytes = RECORD_HEADER_BYTES;
+    if (payload_load(kv, place, head, bytes))
+        return CANDIDATE_BAD;
+    memcpy(&f->h, head, sizeof f->h);
+    if (f->h.key_bytes != w->key_bytes || bytes > room)
+        return judge_other(kv, place, f->pos, &f->h, secret);
+    if (!at_once || bytes == RECORD_HEADER_BYTES) {
+        uint8_t *key = malloc(w->key_bytes);
+        struct row_place at = {place.segment, place.row, place.offset + RECORD_HEADER_BYTES};
+        bool same = key && record_shape_holds(&f->h, room) &&
+                    payload_load(kv, at, key, w->key_bytes) == 0 &&
+                    memcmp(key, w->key, w->key_bytes) == 0;
+        free(key);
+        if (!same)
+            return judge_other(kv, place, f->pos, &f->h, secret);
+    } else if (memcmp(head + RECORD_HEADER_BYTES, w->key, w->key_bytes) != 0) {
+        return judge_other(kv, place, f->pos, &f->h, secret);
+    }
+    if (!record_check_holds(&f->h, w->khash, secret) || !record_shape_holds(&f->h, room))
+        return CANDIDATE_BAD;
+    return type_fits(w, &f->h) ? CANDIDATE_HIT : CANDIDATE_OTHER;
+}
+
+/* Compares a rebuilt record. */
+static enum candidate judge_rebuilt(const struct wanted *w, struct found *f)
+{
+    memcpy(&f->h, f->rebuilt, sizeof f->h);
+    bool same = f->h.key_bytes == w->key_bytes && type_fits(w, &f->h) &&
+                memcmp(f->rebuilt + sizeof f->h, w->key, w->key_bytes) == 0;
+    if (same)
+        return CANDIDATE_HIT;
+    free(f->rebuilt);
+    f->rebuilt = NULL;
+    return CANDIDATE_OTHER;
+}
+
+enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM };
+
+/* The cold half: the candidate could not be read. */
+static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struct wanted *w,
+                                                    struct found *f)
+{
+    struct row_place place = pos_place(&kv->shape, f->pos);
+    if (!index_slot_unchanged(&f->ref) ||
+        atomic_load(&kv->segments[place.segment].generation) != f->generation)
+        return STEP_AGAIN;
+    enum candidate c = judge(kv, w, f); /* once more: a passing upset is no damage */
+    if (c != CANDIDATE_BAD)
+        return c == CANDIDATE_HIT ? STEP_HIT : STEP_NEXT;
+    switch (rebuild_record(kv, f->pos, f->generation, &f->rebuilt)) {
+    case FIND_HIT:
+        return judge_rebuilt(w, f) == CANDIDATE_HIT ? STEP_HIT : STEP_NEXT;
+    case FIND_NONE:
+        return STEP_AGAIN;
+    case FIND_IO:
+        return STEP_IO;
+    case FIND_NOMEM:
+        return STEP_NOMEM;
+    default:
+        break;
+    }
+    if (!w->locked)
+        return lost_discover(kv, (struct row_ref){place.segment, place.row, f->generation})
+                   ? STEP_AGAIN
+                   : STEP_LOST;
+    /* Under a stripe lock the others cannot be discovered; its summary says whose it is. */
+    enum lost_match m = lost_match_place(kv, f->pos, w->key, w->key_bytes, w->hash);
+    f->h = (struct record_header){0};
+    return m == LOST_OTHER ? STEP_NEXT : STEP_LOST;
+}
+
+static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct found *f)
+{
+    f->pos = (struct log_pos){slot_position(f->ref.slot)};
+    if (__builtin_expect(pos_is_lost(f->pos), 0)) {
+        if (w->extent)
+            return STEP_NEXT;
+        enum lost_match m = lost_match_id(kv, f->pos.v & ~POSITION_LOST, w->key, w->key_bytes,
+                                          w->hash);
+        f->h = (struct record_header){0};
+        return m == LOST_SAME ? STEP_LOST : m == LOST_OTHER ? STEP_NEXT : STEP_AGAIN;
+    }
+    struct row_place place = pos_place(&kv->shape, f->pos);
+    f->generation = atomic_load_explicit(&kv->segments[place.segment].generation,
+                                         memory_order_acquire);
+    media_prefetch(kv->vol.media,
+                   layout_data_page_off(&kv->vol.layout, place.segment, place.row,
+                                        place.offset / PAGE_PAYLOAD_BYTES) +
+                       place.offset % PAGE_PAYLOAD_BYTES,
+                   GROUP_BYTES);
+    switch (judge(kv, w, f)) {
+    case CANDIDATE_HIT:
+        return STEP_HIT;
+    case CANDIDATE_OTHER:
+        return STEP_NEXT;
+    default:
+        return step_bad(kv, w, f);
+    }
+}
+
+static enum find_result find(struct pmkv *kv, const struct wanted *w, struct found *out)
+{
+    struct index_find f;
+    *out = (struct found){0};
+again:
+    index_find_begin(kv->index, w->hash, &f);
+    while (index_find_next(&f, &out->ref)) {
+        switch (step_candidate(kv, w, out)) {
+        case STEP_NEXT:
+            continue;
+        case STEP_AGAIN:
+            goto again;
+        case STEP_HIT:
+            if (out->h.flags & RECORD_BATCH && !w->locked)
+                wait_published(kv, out->h.seq);
+            return FIND_HIT;
+        case STEP_LOST:
+            out->lost = true;
+            return FIND_LOST;
+        case STEP_IO:
+            return FIND_IO;
+        case STEP_NOMEM:
+            return FIND_NOMEM;
+        }
+    }
+    if (!index_find_settled(&f))
+        goto again;
+    return FIND_NONE;
+}
+
+enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
+                          bool locked, struct found *out)
+{
+    struct wanted w = {key, key_bytes, khash, khash, false, locked};
+    return find(kv, &w, out);
+}
+
+enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
+                             struct found *out)
+{
+    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked};
+    return find(kv, &w, out);
+}
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+enum find_result read_value(struct pmkv *kv, struct found *f, void *dst)
+{
+    struct row_place place = pos_place(&kv->shape, f->pos);
+    uint32_t skip = RECORD_HEADER_BYTES + f->h.key_bytes;
+    place.offset += skip;
+    for (int attempt = 0; attempt < 2 && !f->rebuilt; attempt++) {
+        if (payload_load(kv, place, dst, f->h.value_bytes) == 0 &&
+            hash64(dst, f->h.value_bytes) == f->h.value_hash)
+            return FIND_HIT;
+        if (!index_slot_unchanged(&f->ref) ||
+            atomic_load(&kv->segments[place.segment].generation) != f->generation)
+            return FIND_NONE;
+    }
+    if (!f->rebuilt) {
+        enum find_result r = rebuild_record(kv, f->pos, f->generation, &f->rebuilt);
+        if (r == FIND_LOST)
+            lost_discover(kv, (struct row_ref){place.segment, place.row, f->generation});
+        if (r != FIND_HIT)
+            return r;
+    }
+    memcpy(dst, f->rebuilt + skip, f->h.value_bytes);
+    return FIND_HIT;
+}
+
+/* --- batches being published ------------------------------------------------------------------ */
+
+/* P2: a reader that met a member of a batch waits until all members are in the index, so that nobody
+ * sees half a batch. Publishing is a few stores per member; the wait is as short. */
+void wait_published(struct pmkv *kv, uint64_t seq)
+{
+    for (uint32_t i = 0; i < PUBLISHING_SLOTS; i++)
+        for (;;) {
+            uint64_t first = atomic_load_explicit(&kv->publishing[i][0], memory_order_acquire);
+            uint64_t last = atomic_load_explicit(&kv->publishing[i][1], memory_order_acquire);
+            if (first == 0 || seq < first || seq > last)
+                break;
+            sched_yield();
+        }
+}
+
+uint32_t publishing_begin(struct pmkv *kv, uint64_t first, uint64_t last)
+{
+    for (uint32_t i = 0;; i = (i + 1) % PUBLISHING_SLOTS) {
+        uint64_t none = 0;
+        if (atomic_compare_exchange_strong(&kv->publishing[i][0], &none, UINT64_MAX)) {
+            atomic_store_explicit(&kv->publishing[i][1], last, memory_order_release);
+            atomic_store_explicit(&kv->publishing[i][0], first, memory_order_release);
+            return i;
+        }
+    }
+}
+
+void publishing_end(struct pmkv *kv, uint32_t slot)
+{
+    atomic_store_explicit(&kv->publishing[slot][0], 0, memory_order_release);
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "repair.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/fault_guard.h"
+#include "../recovery/media.h"
+#include "damage.h"
+#include "lane.h"
+#include "lost.h"
+#include "segment.h"
+
+/* --- the write, and what follows from it ------------------------------------------------------ */
+
+static void note_repaired(struct pmkv *kv, uint64_t off)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    queue_remove(&kv->pending, off);
+    queue_add(&kv->repaired, off);
+    kv->life.pages_repaired++;
+    kv->scan.repaired_pages += kv->scan_running_now;
+    pthread_mutex_unlock(&kv->work_lock);
+    event_send(kv, PMKV_EVENT_REPAIRED, off, PAGE_BYTES, "the page at 0x%llx is good again",
+               (unsigned long long)off);
+}
+
+static void note_retired(struct pmkv *kv, uint64_t off)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    queue_remove(&kv->pending, off);
+    if (queue_add(&kv->unfixable, off)) {
+        kv->life.pages_retired++;
+        kv->scan.retired_pages += kv->scan_running_now;
+    }
+    pthread_mutex_unlock(&kv->work_lock);
+    event_send(kv, PMKV_EVENT_RETIRED, off, PAGE_BYTES,
+               "the page at 0x%llx cannot be cleared and is out of use",
+               (unsigned long long)off);
+}
+
+/* The recovery write alone: DONE, LATER, or RETIRED when the page cannot be cleared (the caller says
+ * what goes out of use with it). */
+static enum repair_outcome write_page(struct pmkv *kv, uint64_t off, const uint8_t *page)
+{
+    if (kv->opts.read_only || medium_in_doubt(kv, off))
+        return REPAIR_LATER; /* I14 */
+    pthread_mutex_lock(&kv->repair_lock);
+    int rc = media_recovery_write(media_recover(kv->vol.media, off), page);
+    pthread_mutex_unlock(&kv->repair_lock);
+    if (rc == 0) {
+        note_repaired(kv, off);
+        return REPAIR_DONE;
+    }
+    if (rc == -ENODEV || medium_in_doubt(kv, off))
+        return REPAIR_LATER;
+    note_retired(kv, off);
+    return REPAIR_RETIRED;
+}
+
+enum repair_outcome repair_page_now(struct pmkv *kv, uint64_t off, const uint8_t *page,
+                                    uint32_t segment, uint32_t row)
+{
+    enum repair_outcome r = write_page(kv, off, page);
+    if (r == REPAIR_RETIRED && segment_retire_row(kv, segment, row))
+        return REPAIR_LATER;
+    return r;
+}
+
+/* --- pages of rows ---------------------------------------------------------------------------- */
+
+/* A page of a row some lane has in DRAM; its lane is locked. An open row's line 63 is written as zeros:
+ * checks are stored at the close, and recovery takes a check for a sign of the close. */
+static enum repair_outcome repair_held(struct pmkv *kv, struct row_buf *buf, struct place p,
+                                       uint64_t off)
+{
+    const struct layout *l = &kv->vol.layout;
+    _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
+    uint32_t number = p.column * l->chunk_pages + p.page;
+    bool is_data = p.column < l->data_columns;
+    bool copy_of_data = !is_data && twins_are_parity(kv);
+    if (buf->state == ROW_CLOSING)
+        memcpy(page,
+               is_data ? buf->data + number * PAGE_BYTES
+                       : buf->parity[p.column - l->data_columns] + p.page * PAGE_BYTES,
+               PAGE_BYTES);
+    else if (is_data || copy_of_data)
+        memcpy(page, buf->data + (is_data ? number : p.page) * PAGE_BYTES, PAGE_PAYLOAD_BYTES);
+    enum repair_outcome r = repair_page_now(kv, off, page, p.segment, p.row);
+    if (r == REPAIR_DONE && (is_data || copy_of_data)) {
+        uint32_t n = is_data ? number : p.page;
+        buf->bad[copy_of_data][n / 64] &= ~(1ull << (n % 64));
+    }
+    return r;
+}
+
+static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t off)
+{
+    _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
+    struct row_buf *buf;
+    uint32_t number, n;
+    struct lane *lane = twin_owner(kv, off, &buf, &number, &n);
+    if (lane && (buf->state == ROW_OPEN || buf->state == ROW_CLOSING)) {
+        struct twin_mark mark;
+        memcpy(page, buf->data + n * PAGE_BYTES, PAGE_PAYLOAD_BYTES);
+        twin_mark_encode(kv, buf, n, number, off, &mark);
+        memcpy(page + PAGE_PAYLOAD_BYTES, &mark, sizeof mark);
+    }
+    enum repair_outcome r = write_page(kv, off, page);
+    if (r == REPAIR_DONE && lane)
+        buf->bad[number + 1][n / 64] &= ~(1ull << (n % 64));
+    if (lane)
+        lane_unlock(lane);
+    const struct layout *l = &kv->vol.layout;
+    uint32_t slot = (p.row * l->chunk_pages + p.page) / l->row_pages * l->columns + p.column;
+    if (r == REPAIR_RETIRED && slot < 64 && segment_retire_row(kv, p.segment, slot))
+        return REPAIR_LATER;
+    return r;
+}
+
+/* A closed row: decode, check, write back. */
+static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, struct place p,
+                                         uint64_t off)
+{
+    struct row_image image;
+    if (row_image_init(&image, &kv->vol.layout))
+        return REPAIR_LATER;
+    row_load(&kv->vol, ref, &image);
+    uint32_t index = p.column * kv->vol.layout.chunk_pages + p.page;
+    const struct row_page *info = &image.info[index];
+    enum repair_outcome r = REPAIR_DONE;
+    if ((info->good | info->absent) != 0xffff || info->poisoned) {
+        row_decode(&kv->vol, ref, &image);
+        row_seal(&kv->vol, ref, &image);
+        bool whole = (info->good | info->absent | info->rebuilt) == 0xffff;
+        if (whole || info->poisoned)
+            r = repair_page_now(kv, off, image.pages + (size_t)index * PAGE_BYTES, ref.segment,
+                                ref.row);
+        if (!whole && r != REPAIR_LATER)
+            r = REPAIR_LOST;
+    }
+    row_image_free(&image);
+    return r;
+}
+
+/* A place without content: zeros, while nobody can begin to use it. */
+static enum repair_outcome repair_empty(struct pmkv *kv, struct place p, uint64_t off)
+{
+    static const _Alignas(64) uint8_t zeros[PAGE_BYTES];
+    enum repair_outcome r = write_page(kv, off, zeros);
+    if (r == REPAIR_RETIRED && segment_retire_row(kv, p.segment, p.row))
+        return REPAIR_LATER;
+    return r;
+}
+
+static struct lane *lane_writing(struct pmkv *kv, uint32_t segment)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        lane_lock(&kv->lanes[i]);
+        if (kv->lanes[i].segment == segment)
+            return &kv->lanes[i];
+        lane_unlock(&kv->lanes[i]);
+    }
+    return NULL;
+}
+
+/* A row nobody wrote yet, of a segment that is ready or open. */
+static enum repair_outcome repair_unwritten(struct pmkv *kv, struct place p, uint64_t off)
+{
+    struct segment *s = &kv->segments[p.segment];
+    enum repair_outcome r = REPAIR_LATER;
+    struct lane *lane = lane_writing(kv, p.segment);
+    if (lane) {
+        if (p.row >= lane->next_row)
+            r = repair_empty(kv, p, off);
+        lane_unlock(lane);
+        return r;
+    }
+    pthread_mutex_lock(&kv->segments_lock);
+    uint8_t state = atomic_load(&s->state);
+    if (state == SEGMENT_READY || (state >= SEGMENT_SEALED && p.row >= s->rows_used))
+        r = write_page(kv, off, (const uint8_t[PAGE_BYTES]){0}) == REPAIR_DONE ? REPAIR_DONE
+                                                                              : REPAIR_LATER;
+    pthread_mutex_unlock(&kv->segments_lock);
+    return r;
+}
+
+static enum repair_outcome repair_row_page(struct pmkv *kv, struct place p, uint64_t off)
+{
+    struct segment *s = &kv->segments[p.segment];
+    struct row_ref ref = row_ref_of(kv, p.segment, p.row);
+    struct row_buf *buf;
+    if (!segment_pin(kv, p.segment, ref.generation))
+        return REPAIR_LATER; /* I13: it was freed or taken just now */
+    enum repair_outcome r;
+    struct lane *lane = NULL;
+    if (ref.generation == 0)
+        r = repair_empty(kv, p, off);
+    else if (s->kind == KIND_TWIN)
+        r = repair_twin(kv, p, off);
+    else if ((lane = lane_holding(kv, ref, &buf)) != NULL)
+        r = repair_held(kv, buf, p, off);
+    else if (p.row < atomic_load_explicit(&s->rows_durable, memory_order_acquire))
+        r = repair_closed(kv, ref, p, off);
+    else
+        r = repair_unwritten(kv, p, off);
+    if (lane)
+        lane_unlock(lane);
+    segment_unpin(kv, p.segment);
+    if (r == REPAIR_LOST)
+        lost_discover(kv, ref);
+    return r;
+}
+
+/* --- the other pages -------------------------------------------------------------------------- */
+
+static enum repair_outcome repair_header(struct pmkv *kv, struct place p, uint64_t off)
+{
+    _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
+    struct segment_header h;
+    pthread_mutex_lock(&kv->header_lock);
+    segment_header_encode(kv, p.segment, (uint16_t)p.column, &h);
+    memcpy(page, &h, sizeof h);
+    enum repair_outcome r = write_page(kv, off, page);
+    pthread_mutex_unlock(&kv->header_lock);
+    return r;
+}
+
+static enum repair_outcome repair_superblock(struct pmkv *kv, struct place p, uint64_t off)
+{
+    _Alignas(64) uint8_t page[PAGE_BYTES];
+    pthread_mutex_lock(&kv->super_lock);
+    superblock_encode(&kv->super, p.copy, off, page);
+    enum repair_outcome r = write_page(kv, off, page);
+    pthread_mutex_unlock(&kv->super_lock);
+    return r;
+}
+
+enum repair_outcome repair_place(struct pmkv *kv, uint64_t off)
+{
+    _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
+    struct place p = layout_locate(&kv->vol.layout, off);
+    switch (p.kind) {
+    case PLACE_SUPERBLOCK:
+        return repair_superblock(kv, p, off);
+    case PLACE_TABLE:
+        table_page_encode(kv, p.copy, p.table_page, page);
+        return write_page(kv, off, page);
+    case PLACE_HEADER:
+        return repair_header(kv, p, off);
+    case PLACE_ROW:
+        return repair_row_page(kv, p, off);
+    default:
+        return write_page(kv, off, page);
+    }
+}
+
+/* --- the queue -------------------------------------------------------------------------------- */
+
+uint32_t repair_pending(struct pmkv *kv)
+{
+    uint64_t from = 0;
+    for (;;) {
+        pthread_mutex_lock(&kv->work_lock);
+        uint32_t i = 0;
+        while (i < kv->pending.count && kv->pending.pages[i] < from)
+            i++;
+        bool more = i < kv->pending.count && !kv->opts.read_only;
+        uint64_t off = more ? kv->pending.pages[i] : 0;
+        uint32_t left = kv->pending.count;
+        pthread_mutex_unlock(&kv->work_lock);
+        if (!more)
+            return left;
+        if (repair_place(kv, off) != REPAIR_LATER) {
+            pthread_mutex_lock(&kv->work_lock);
+            queue_remove(&kv->pending, off);
+            pthread_mutex_unlock(&kv->work_lock);
+        } else if (atomic_load(&kv->unavailable)) {
+            return left;
+        }
+        from = off + 1;
+    }
+}
+
+static int collect_range(void *arg, uint64_t off, uint64_t bytes)
+{
+    struct pmkv *kv = arg;
+    for (uint64_t at = off; at < off + bytes && at < kv->vol.layout.pool_bytes; at += PAGE_BYTES)
+        damage_found(kv, DAMAGE_POISON, at, "listed as bad by the kernel");
+    return 0;
+}
+
+void repair_collect(struct pmkv *kv)
+{
+    uintptr_t addr;
+    struct media *m = kv->vol.media;
+    while (m->base && fault_guard_take_async(m->base, m->size, &addr))
+        damage_found(kv, DAMAGE_POISON, addr - (uintptr_t)m->base, "asynchronous machine check");
+}
+
+void repair_collect_listed(struct pmkv *kv)
+{
+    media_bad_ranges(kv->vol.media, collect_range, kv);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Opening a pool: recovery as a table of named passes (replay.c). Every pass may be cut by a crash or meet
+ * new damage and is simply run again at the next open (P7): it reads what is there, and what it writes
+ * is what it would write again.
+ */
+#ifndef PMKV_KV_REPLAY_H
+#define PMKV_KV_REPLAY_H
+
+#include "scan.h"
+#include "store.h"
+
+/* A twin page found on the medium. */
+struct twin_page {
+    uint64_t generation, off;
+    uint32_t segment, row, page, number;
+};
+
+/* A record of a long value, or a tombstone, met while the index was built. */
+struct noted {
+    uint64_t hash, value_id;
+    struct log_pos pos;
+    uint32_t units;
+};
+struct notes {
+    struct noted *list;
+    uint32_t count, capacity;
+};
+
+struct replay {
+    struct pmkv *kv;
+    bool clean;      /* closed cleanly, table and tails hold */
+    struct row_image image;
+    uint8_t *payload, *candidate, *merged; /* of one row each */
+    struct twin_page *twins;
+    uint32_t twin_count, twin_capacity;
+    struct notes extents, manifests, tombstones;
+    struct row_buf *damaged; /* recovered with losses: completed when the losses are durable */
+    uint32_t damaged_count;
+    uint64_t work_done, work_total;
+};
+
+/* Runs all passes. 0 or -errno. */
+int replay_run(struct pmkv *kv);
+
+/* --- rows (replay_row.c) ---------------------------------------------------------------------- */
+
+/* Reads the marks of every twin page. */
+int replay_find_twins(struct replay *r);
+/* Recovers all rows of a segment no summary covers; its entries become pending. */
+int replay_segment_rows(struct replay *r, uint32_t segment);
+/* Fills `buf` with the row up to `fill` payload bytes after a clean close; false: damage, or it does
+ * not hold what it should (then recover it as after a crash). */
+bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill,
+                 struct row_buf *buf);
+/* Writes rows that were recovered with losses, once those are durable. */
+int replay_complete_damaged(struct replay *r);
+/* Keeps a recovered row in memory for readers (read-only open). */
+int replay_keep_ghost(struct replay *r, struct row_buf *buf);
+
+int row_buf_alloc(const struct pmkv *kv, struct row_buf *buf);
+void row_buf_free(struct row_buf *buf);
+
+/* --- index (replay_index.c) ------------------------------------------------------------------- */
+
+/* Enters the record an entry names, unless a newer one is there. 0 or -ENOMEM. */
+int replay_enter(struct replay *r, uint32_t segment, const struct entry *e);
+/* Drops pieces whose manifest does not count. */
+int replay_drop_orphans(struct replay *r);
+/* Marks the slots of lost records; drops entries that a newer record voids. */
+int replay_apply_lost(struct replay *r);
+/* Drops tombstones that nothing older needs. */
+void replay_drop_tombstones(struct replay *r);
+
+#endif

@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Recovering rows that no summary covers: those of segments a lane was writing.
+ *
+ *   a row decodes whole             it is closed; its records are parsed
+ *   else, per place, in this order  groups that check or decode (I11), a twin's bytes, the row's own
+ *   a record counts where some candidate gives it whole: header and value checked, bound to its place
+ *
+ * What stands between records that count (a gap) is
+ *   damage   if the row was fenced: a later row of the segment has content, or a check of the row holds
+ *            (checks are stored at the close, after all commits of the row were fenced; rows stored
+ *            whole, the cleaner's, are exempt), or a later epoch of the row is there (I10)
+ *   damage   if no copy of the place can be read
+ *   the tail else: a torn write nobody was told about. The row ends there.
+ *
+ * I1: then the row is completed: written in place with parity and checks, and fenced, before anything in it
+ * becomes visible; the twins are used again only after that. Doing it twice writes the same bytes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/media.h"
+#include "damage.h"
+#include "lane.h"
+#include "lost.h"
+#include "replay.h"
+
+int row_buf_alloc(const struct pmkv *kv, struct row_buf *buf)
+{
+    const struct layout *l = &kv->vol.layout;
+    *buf = (struct row_buf){0};
+    buf->data = aligned_alloc(PAGE_BYTES, (size_t)l->row_pages * PAGE_BYTES);
+    int rc = buf->data ? 0 : -ENOMEM;
+    for (uint32_t m = 0; m < l->parity_columns && rc == 0; m++) {
+        buf->parity[m] = aligned_alloc(PAGE_BYTES, (size_t)l->chunk_pages * PAGE_BYTES);
+        rc = buf->parity[m] ? 0 : -ENOMEM;
+    }
+    if (rc) {
+        row_buf_free(buf);
+        return rc;
+    }
+    memset(buf->data, 0, (size_t)l->row_pages * PAGE_BYTES);
+    for (uint32_t m = 0; m < l->parity_columns; m++)
+        memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
+    return 0;
+}
+
+void row_buf_free(struct row_buf *buf)
+{
+    free(buf->data);
+    for (uint32_t m = 0; m < MAX_PARITY; m++)
+        free(buf->parity[m]);
+    *buf = (struct row_buf){0};
+}
+
+/* --- twins on the medium ---------------------------------------------------------------------- */
+
+static int note_twin(struct replay *r, const struct twin_mark *mark, uint64_t off)
+{
+    if (r->twin_count == r->twin_capacity) {
+        uint32_t capacity = r->twin_capacity ? r->twin_capacity * 2 : 256;
+        struct twin_page *twins = realloc(r->twins, capacity * sizeof *twins);
+        if (!twins)
+            return -ENOMEM;
+        r->twins = twins;
+        r->twin_capacity = capacity;
+    }
+    r->twins[r->twin_count++] = (struct twin_page){mark->generation, off,        mark->segment,
+                                                   mark->row,        mark->page, mark->number};
+    return 0;
+}
+
+static int find_twins_of(struct replay *r, uint32_t segment)
+{
+    struct pmkv *kv = r->kv;
+    for (uint32_t slot = 0; slot < twin_slots(kv); slot++)
+        for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
+            struct twin_mark mark;
+            uint64_t off = twin_slot_off(kv, segment, slot) + (uint64_t)p * PAGE_BYTES;
+            if (media_load(kv->vol.media, off + PAGE_PAYLOAD_BYTES, &mark, sizeof mark) !=
+                sizeof mark)
+                damage_found(kv, DAMAGE_POISON, off, "twin page");
+            else if (twin_mark_valid(kv, &mark, off) && mark.page == p &&
+                     note_twin(r, &mark, off))
+                return -ENOMEM;
+        }
+    return 0;
+}
+
+int replay_find_twins(struct replay *r)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < r->kv->vol.layout.segments && rc == 0; i++)
+        if (r->kv->segments[i].kind == KIND_TWIN)
+            rc = find_twins_of(r, i);
+    return rc;
+}
+
+/* Loads twin `number` of a page; -1 when no mark names one, 0 when it met poison, 1 when read. */
+static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint32_t number,
+                     uint8_t *dst)
+{
+    struct pmkv *kv = r->kv;
+    if (twins_are_parity(kv)) {
+        uint64_t off = layout_chunk_page_off(&kv->vol.layout, ref.segment, ref.row, 1, page);
+        return media_load(kv->vol.media, off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
+    }
+    for (uint32_t i = 0; i < r->twin_count; i++) {
+        const struct twin_page *t = &r->twins[i];
+        if (t->segment != ref.segment || t->row != ref.row || t->generation != ref.generation ||
+            t->page != page || t->number != number)
+            continue;
+        return media_load(kv->vol.media, t->off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
+    }
+    return -1;
+}
+
+/* --- candidates ------------------------------------------------------------------------------- */
+
+/* Payload as copy `copy` gives it (0: the row itself, then twins); decoded groups stand in all. Returns
+ * pages of which neither this copy nor a decoded group could be read, as a bitmap. */
+static void build_candidate(struct replay *r, struct row_ref ref, uint32_t copy, uint8_t *out,
+                            bool unreadable[MAX_ROW_PAGES])
+{
+    struct pmkv *kv = r->kv;
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
+        uint8_t bytes[PAGE_PAYLOAD_BYTES];
+        int got = 1;
+        const struct row_page *info = &r->image.info[p];
+        if (copy == 0) {
+            got = !info->poisoned;
+            memcpy(bytes, r->image.pages + (size_t)p * PAGE_BYTES, PAGE_PAYLOAD_BYTES);
+        } else {
+            got = load_twin(r, ref, p, copy - 1, bytes);
+            if (got < 0) /* never marked: nothing of this row was stored there */
+                memset(bytes, 0, sizeof bytes);
+        }
+        uint16_t ok = info->good | info->absent | info->rebuilt;
+        unreadable[p] = unreadable[p] && got == 0 && ok != 0xffff;
+        for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
+            uint32_t at = g * GROUP_BYTES, n = g == 15 ? 192 : GROUP_BYTES;
+            if (ok >> g & 1)
+                memcpy(bytes + at, r->image.pages + (size_t)p * PAGE_BYTES + at, n);
+            else if (got == 0)
+                memset(bytes + at, 0, n);
+        }
+        memcpy(out + p * PAGE_PAYLOAD_BYTES, bytes, PAGE_PAYLOAD_BYTES);
+    }
+}
+
+/* Records found in any candidate, in order of place. */
+struct row_records {
+    struct pmkv *kv;
+    struct found_record {
+        struct record_header h;
+        uint32_t offset;
+        bool good;
+    } *list;
+    uint32_t count, capacity;
+    uint8_t *merged; /* payload of the records kept */
+    bool no_memory;
+};
+
+static struct found_record *records_slot(struct row_records *rr, uint32_t offset)
+{
+    uint32_t i = rr->count;
+    while (i > 0 && rr->list[i - 1].offset > offset)
+        i--;
+    if (i > 0 && rr->list[i - 1].offset == offset)
+        return &rr->list[i - 1];
+    if (rr->count == rr->capacity) {
+        uint32_t capacity = rr->capacity ? rr->capacity * 2 : 1024;
+        void *list = realloc(rr->list, capacity * sizeof *rr->list);
+        if (!list)
+            return NULL;
+        rr->list = list;
+        rr->capacity = capacity;
+    }
+    memmove(&rr->list[i + 1], &rr->list[i], (rr->count - i) * sizeof *rr->list);
+    rr->count++;
+    rr->list[i] = (struct found_record){.offset = UINT32_MAX};
+    return &rr->list[i];
+}
+
+static int merge_record(void *arg, const struct parsed *p)
+{
+    struct row_records *rr = arg;
+    struct found_record *f = records_slot(rr, p->offset);
+    if (!f) {
+        rr->no_memory = true;
+        return -ENOMEM;
+    }
+    if (f->offset != UINT32_MAX && (f->good || !p->value_good))
+        return 0; /* an earlier candidate gave it as well or better */
+    *f = (struct found_record){p->h, p->offset, p->value_good};
+    memcpy(rr->merged + p->offset, p->key - RECORD_HEADER_BYTES,
+           record_bytes(p->h.key_bytes, p->h.value_bytes));
+    return 0;
+}
+
+static uint32_t found_end(const struct found_record *f)
+{
+    return f->offset + (uint32_t)record_packed(f->h.key_bytes, f->h.value_bytes);
+}
+
+static uint32_t line_up(uint32_t offset)
+{
+    return (offset + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+}
+
+/* --- judging a row ---------------------------------------------------------------------------- */
+
+struct judged {
+    bool closed;    /* it decodes whole */
+    bool content;   /* something of this generation is there */
+    bool checked;   /* some group's own check held */
+};
+
+static struct judged load_row(struct replay *r, struct row_ref ref)
+{
+    struct judged j = {0};
+    row_load(&r->kv->vol, ref, &r->image);
+    for (uint32_t i = 0; i < r->image.page_count; i++)
+        j.checked |= (r->image.info[i].good | r->image.info[i].absent) != 0;
+    if (r->image.bad_pages && j.checked)
+        row_decode(&r->kv->vol, ref, &r->image);
+    j.closed = j.checked && (r->image.bad_pages == 0 || r->image.lost_groups == 0);
+    return j;
+}
+
+static int collect_records(struct replay *r, struct row_ref ref, const struct judged *j,
+                           struct row_records *rr, bool unreadable[MAX_ROW_PAGES])
+{
+    struct pmkv *kv = r->kv;
+    rr->count = 0;
+    memset(rr->merged, 0, row_payload(kv));
+    memset(unreadable, 1, MAX_ROW_PAGES);
+    uint32_t copies = j->closed ? 1 : row_copies(kv);
+    for (uint32_t i = 0; i < copies; i++) {
+        uint32_t copy = (i + 1) % copies; /* twins first, the row's bare bytes last (I11) */
+        build_candidate(r, ref, copy, r->candidate, unreadable);
+        row_parse(kv, ref, r->candidate, row_payload(kv), merge_record, rr);
+    }
+    return rr->no_memory ? -ENOMEM : 0;
+}
+
+static void note_lost_range(struct replay *r, struct row_ref ref, uint32_t from, uint32_t to)
+{
+    struct pmkv *kv = r->kv;
+    uint64_t off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row,
+                                        from / PAGE_PAYLOAD_BYTES) +
+                   from % PAGE_PAYLOAD_BYTES;
+    struct lost_entry e = {.pool_off = off, .bytes = to - from};
+    lost_add(kv, &e, NULL, false);
+}
+
+static void note_lost_record(struct replay *r, struct row_ref ref, const struct found_record *f,
+                             const uint8_t *key)
+{
+    struct pmkv *kv = r->kv;
+    uint32_t kept = f->h.key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : f->h.key_bytes;
+    struct lost_entry e = {.hash = record_key_hash(f->h.type, key, f->h.key_bytes),
+                           .seq = f->h.seq,
+                           .bytes = (uint32_t)record_bytes(f->h.key_bytes, f->h.value_bytes),
+                           .key_bytes = f->h.key_bytes,
+                           .kept_bytes = (uint16_t)kept};
+    e.pool_off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row,
+                                      f->offset / PAGE_PAYLOAD_BYTES) +
+                 f->offset % PAGE_PAYLOAD_BYTES;
+    bool user = f->h.type == RECORD_PUT || f->h.type == RECORD_MANIFEST;
+    lost_add(kv, &e, key, user);
+}
+
+/* Is any lost group in the payload range? (of a row that was closed) */
+static bool range_has_lost(struct replay *r, uint32_t from, uint32_t to)
+{
+    for (uint32_t at = from & ~(uint32_t)(LINE_BYTES - 1); at < to; at += LINE_BYTES) {
+        uint32_t page = at / PAGE_PAYLOAD_BYTES;
+        if (!row_group_ok(&r->image, page, at % PAGE_PAYLOAD_BYTES / GROUP_BYTES))
+            return true;
+    }
+    return false;
+}
+
+/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. */
+static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced,
+                           struct row_records *rr, const bool unreadable[MAX_ROW_PAGES],
+                           bool *damaged)
+{
+    uint32_t expected = 0, last_epoch = 0, kept = 0, payload = row_payload(r->kv);
+    for (uint32_t i = 0; i < rr->count; i++) {
+        uint16_t epoch = record_epoch(&rr->list[i].h);
+        if (epoch != EPOCH_WHOLE_ROW && epoch * LINE_BYTES > last_epoch)
+            last_epoch = epoch * LINE_BYTES;
+    }
+    for (uint32_t i = 0; i < rr->count; i++) {
+        struct found_record *f = &rr->list[i];
+        bool gap = f->offset > line_up(expected) || !f->good;
+        uint32_t at = f->good ? line_up(expected) : f->offset;
+        bool damage = fenced || at < last_epoch ||
+                      (at < payload && unreadable[at / PAGE_PAYLOAD_BYTES]);
+        if (gap && !damage)
+            break; /* the torn tail */
+        if (f->offset > line_up(expected) && (!fenced || range_has_lost(r, expected, f->offset))) {
+            note_lost_range(r, ref, line_up(expected), f->offset);
+            *damaged = true;
+        }
+        if (!f->good) {
+            note_lost_record(r, ref, f, rr->merged + f->offset + RECORD_HEADER_BYTES);
+            memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
+            *damaged = true;
+        } else {
+            rr->list[kept++] = *f;
+        }
+        expected = found_end(f);
+    }
+    rr->count = kept;
+    uint32_t end = line_up(expected);
+    if (end < payload && fenced && range_has_lost(r, end, payload)) {
+        note_lost_range(r, ref, end, payload);
+        *damaged = true;
+    } else if (end < payload && !fenced && unreadable[end / PAGE_PAYLOAD_BYTES]) {
+        note_lost_range(r, ref, end, (end / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES);
+        *damaged = true;
+    }
+    memset(rr->merged + expected, 0, payload - expected);
+    return end;
+}
+
+/* --- completing ------------------------------------------------------------------------------- */
+
+static int complete_row(struct pmkv *kv, struct row_buf *buf)
+{
+    struct lane whole = {.whole_rows = true};
+    row_close_store(kv, &whole, buf);
+    if (media_drain(kv->vol.media)) {
+        write_failure(kv);
+        return -EIO;
+    }
+    buf->state = ROW_CLOSED;
+    return 0;
+}
+
+static void fill_buf(struct pmkv *kv, struct row_buf *buf, struct row_ref ref,
+                     const uint8_t *payload, uint32_t fill)
+{
+    buf->state = ROW_OPEN;
+    buf->segment = ref.segment;
+    buf->row = ref.row;
+    buf->generation = ref.generation;
+    buf->fill = buf->stored = fill;
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++)
+        memcpy(buf->data + p * PAGE_BYTES, payload + p * PAGE_PAYLOAD_BYTES, PAGE_PAYLOAD_BYTES);
+}
+
+int replay_keep_ghost(struct replay *r, struct row_buf *buf)
+{
+    struct pmkv *kv = r->kv;
+    struct lane *ghosts = realloc(kv->ghosts, (kv->ghost_count + 1) * sizeof *ghosts);
+    if (!ghosts)
+        return -ENOMEM;
+    kv->ghosts = ghosts;
+    struct lane *g = &ghosts[kv->ghost_count++];
+    *g = (struct lane){.segment = -1};
+    g->rows[0] = *buf;
+    for (uint32_t i = 0; i < kv->ghost_count; i++) /* nobody runs yet */
+        pthread_mutex_init(&ghosts[i].lock, NULL);
+    *buf = (struct row_buf){0};
+    return 0;
+}
+
+static int keep_damaged(struct replay *r, struct row_buf *buf)
+{
+    struct row_buf *list = realloc(r->damaged, (r->damaged_count + 1) * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    r->damaged = list;
+    list[r->damaged_count++] = *buf;
+    *buf = (struct row_buf){0};
+    return 0;
+}
+
+int replay_complete_damaged(struct replay *r)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < r->damaged_count; i++) {
+        if (rc == 0)
+            rc = complete_row(r->kv, &r->damaged[i]);
+        row_buf_free(&r->damaged[i]);
+    }
+    free(r->damaged);
+    r->damaged = NULL;
+    r->damaged_count = 0;
+    return rc;
+}
+
+static int finish_row(struct replay *r, struct row_ref ref, const struct row_records *rr,
+                      uint32_t fill, bool damaged)
+{
+    struct row_buf buf;
+    int rc = row_buf_alloc(r->kv, &buf);
+    if (rc)
+        return rc;
+    fill_buf(r->kv, &buf, ref, rr->merged, fill);
+    if (r->kv->opts.read_only)
+        rc = replay_keep_ghost(r, &buf);
+    else if (damaged)
+        rc = keep_damaged(r, &buf);
+    else
+        rc = complete_row(r->kv, &buf);
+    row_buf_free(&buf);
+    return rc;
+}
+
+/* --- segments --------------------------------------------------------------------------------- */
+
+/* Highest row with anything of this generation in it, plus one. */
+static int rows_with_content(struct replay *r, uint32_t segment, struct row_records *rr,
+                             uint32_t *rows)
+{
+    bool unreadable[MAX_ROW_PAGES];
+    for (*rows = r->kv->vol.layout.segment_rows; *rows > 0; --*rows) {
+        struct row_ref ref = row_ref_of(r->kv, segment, *rows - 1);
+        struct judged j = load_row(r, ref);
+        if (j.checked)
+            return 0;
+        int rc = collect_records(r, ref, &j, rr, unreadable);
+        if (rc || rr->count > 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int gather_records(struct replay *r, struct row_ref ref, const struct row_records *rr,
+                          struct gathering *g)
+{
+    for (uint32_t i = 0; i < rr->count; i++) {
+        const struct found_record *f = &rr->list[i];
+        struct parsed p = {.h = f->h,
+                           .offset = f->offset,
+                           .key = rr->merged + f->offset + RECORD_HEADER_BYTES,
+                           .value_good = true};
+        p.pos = pos_make(&r->kv->shape, (struct row_place){ref.segment, ref.row, f->offset});
+        if (gathering_add(g, &p))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static bool stored_whole(const struct row_records *rr)
+{
+    return rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW;
+}
+
+static int recover_row(struct replay *r, struct row_ref ref, bool later_content,
+                       struct row_records *rr, struct gathering *g)
+{
+    bool unreadable[MAX_ROW_PAGES], damaged = false;
+    struct judged j = load_row(r, ref);
+    int rc = collect_records(r, ref, &j, rr, unreadable);
+    if (rc)
+        return rc;
+    bool fenced = j.closed || later_content || (j.checked && !stored_whole(rr));
+    uint32_t fill = settle_row(r, ref, fenced, rr, unreadable, &damaged);
+    rc = gather_records(r, ref, rr, g);
+    if (rc == 0 && !j.closed)
+        rc = finish_row(r, ref, rr, fill, damaged);
+    if (rc == 0 && j.closed && r->image.bad_pages)
+        for (uint32_t i = 0; i < r->image.page_count; i++) {
+            const struct row_page *p = &r->image.info[i];
+            const struct layout *l = &r->kv->vol.layout;
+            if ((p->good | p->absent) != 0xffff || p->poisoned)
+                damage_found(r->kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
+                             layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages,
+                                                   i % l->chunk_pages),
+                             "row, at open");
+        }
+    return rc;
+}
+
+int replay_segment_rows(struct replay *r, uint32_t segment)
+{
+    struct pmkv *kv = r->kv;
+    struct segment *s = &kv->segments[segment];
+    struct row_records rr = {.kv = kv, .merged = r->merged};
+    struct gathering g = {.kv = kv};
+    uint32_t rows = 0;
+    int rc = rows_with_content(r, segment, &rr, &rows);
+    for (uint32_t row = 0; row < rows && rc == 0; row++)
+        if (!(s->retired_rows >> row & 1))
+            rc = recover_row(r, row_ref_of(kv, segment, row), row + 1 < rows, &rr, &g);
+    gathering_settle(&g);
+    entries_clear(&s->pending);
+    if (rc == 0)
+        rc = gathering_entries(&g, &s->pending);
+    s->rows_used = rows;
+    s->part_count = 0;
+    atomic_store(&s->rows_durable, kv->opts.read_only ? 0 : rows);
+    gathering_free(&g);
+    free(rr.list);
+    return rc;
+}
+
+/* --- after a clean close ---------------------------------------------------------------------- */
+
+bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill,
+                 struct row_buf *buf)
+{
+    struct pmkv *kv = r->kv;
+    struct row_ref ref = row_ref_of(kv, segment, row);
+    struct row_records rr = {.kv = kv, .merged = r->merged};
+    bool unreadable[MAX_ROW_PAGES];
+    struct judged j = load_row(r, ref);
+    uint32_t expected = 0;
+    bool whole = fill <= row_payload(kv) && collect_records(r, ref, &j, &rr, unreadable) == 0;
+    for (uint32_t i = 0; i < rr.count && whole; i++) {
+        whole = rr.list[i].good && rr.list[i].offset <= line_up(expected);
+        expected = found_end(&rr.list[i]);
+    }
+    whole = whole && line_up(expected) == fill;
+    if (whole)
+        fill_buf(kv, buf, ref, rr.merged, fill);
+    free(rr.list);
+    return whole;
+}

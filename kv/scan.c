@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../recovery/media.h"
+#include "segment.h"
+
+/* --- one row ---------------------------------------------------------------------------------- */
+
+static bool parse_at(struct pmkv *kv, struct row_ref ref, const uint8_t *payload, uint32_t at,
+                     uint32_t bytes, struct parsed *out)
+{
+    if (at + RECORD_HEADER_BYTES > bytes)
+        return false;
+    memcpy(&out->h, payload + at, sizeof out->h);
+    if (!record_shape_holds(&out->h, bytes - at))
+        return false;
+    out->offset = at;
+    out->pos = pos_make(&kv->shape, (struct row_place){ref.segment, ref.row, at});
+    out->key = payload + at + RECORD_HEADER_BYTES;
+    out->value = out->key + out->h.key_bytes;
+    if (!record_check_holds(&out->h, hash64(out->key, out->h.key_bytes),
+                            record_secret(kv->vol.secret, ref.generation, out->pos)))
+        return false;
+    out->value_good = hash64(out->value, out->h.value_bytes) == out->h.value_hash;
+    return true;
+}
+
+int row_parse(struct pmkv *kv, struct row_ref ref, const uint8_t *payload, uint32_t bytes,
+              int (*fn)(void *arg, const struct parsed *p), void *arg)
+{
+    for (uint32_t at = 0; at < bytes;) {
+        struct parsed p;
+        if (parse_at(kv, ref, payload, at, bytes, &p)) {
+            int rc = fn(arg, &p);
+            if (rc)
+                return rc;
+            at += (uint32_t)record_packed(p.h.key_bytes, p.h.value_bytes);
+        } else {
+            at = (at + LINE_BYTES) & ~(uint32_t)(LINE_BYTES - 1);
+        }
+    }
+    return 0;
+}
+
+void row_flatten(struct pmkv *kv, const struct row_image *image, uint8_t *payload)
+{
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
+        uint8_t *to = payload + p * PAGE_PAYLOAD_BYTES;
+        memcpy(to, image->pages + (size_t)p * PAGE_BYTES, PAGE_PAYLOAD_BYTES);
+        for (uint32_t g = 0; g < PAGE_GROUPS && image->lost_groups; g++)
+            if (!row_group_ok(image, p, g))
+                memset(to + g * GROUP_BYTES, 0, g == 15 ? 192 : GROUP_BYTES);
+    }
+}
+
+/* --- gathering -------------------------------------------------------------------------------- */
+
+static int gathering_reserve(struct gathering *g, uint32_t key_bytes)
+{
+    if (g->count == g->capacity) {
+        uint32_t capacity = g->capacity ? g->capacity * 2 : 256;
+        void *records = realloc(g->records, capacity * sizeof *g->records);
+        if (!records)
+            return -ENOMEM;
+        g->records = records;
+        g->capacity = capacity;
+    }
+    if (g->keys_room - g->keys_used < key_bytes) {
+        size_t room = (g->keys_room + key_bytes) * 2;
+        uint8_t *keys = realloc(g->keys, room);
+        if (!keys)
+            return -ENOMEM;
+        g->keys = keys;
+        g->keys_room = room;
+    }
+    return 0;
+}
+
+int gathering_add(struct gathering *g, const struct parsed *p)
+{
+    uint32_t kept = p->h.key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : p->h.key_bytes;
+    if (gathering_reserve(g, kept))
+        return -ENOMEM;
+    struct row_place place = pos_place(&g->kv->shape, p->pos);
+    g->records[g->count++] = (struct gathered_record){
+        .h = p->h,
+        .start = (uint64_t)place.row * row_payload(g->kv) + place.offset,
+        .key_at = g->keys_used,
+        .kept_bytes = kept,
+        .hash = record_key_hash(p->h.type, p->key, p->h.key_bytes),
+        .counts = p->h.type != RECORD_COMMIT && !(p->h.flags & RECORD_BATCH)};
+    if (p->h.type == RECORD_COMMIT)
+        kept = sizeof(struct commit_key);
+    memcpy(g->keys + g->keys_used, p->key, kept);
+    g->keys_used += kept;
+    return 0;
+}
+
+void gathering_cut(struct gathering *g, uint64_t start)
+{
+    while (g->count > 0 && g->records[g->count - 1].start >= start)
+        g->count--;
+}
+
+/* Members stand before their commit, in order of their numbers, in one segment. */
+static void settle_batch(struct gathering *g, uint32_t commit)
+{
+    struct commit_key key;
+    memcpy(&key, g->keys + g->records[commit].key_at, sizeof key);
+    uint64_t seq = g->records[commit].h.seq, chain = 0;
+    if (key.count > commit)
+        return;
+    uint32_t first = commit - key.count;
+    for (uint32_t i = first; i < commit; i++) {
+        const struct gathered_record *r = &g->records[i];
+        if (!(r->h.flags & RECORD_BATCH) || r->h.seq != seq - key.count + (i - first))
+            return;
+        chain = record_chain(chain, &r->h);
+    }
+    for (uint32_t i = first; chain == key.hash && i < commit; i++)
+        g->records[i].counts = true;
+}
+
+void gathering_settle(struct gathering *g)
+{
+    for (uint32_t i = 0; i < g->count; i++)
+        if (g->records[i].h.type == RECORD_COMMIT)
+            settle_batch(g, i);
+}
+
+int gathering_entries(struct gathering *g, struct entries *out)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct gathered_record *r = &g->records[i];
+        struct entry e = {.type = r->h.type,
+                          .start = r->start,
+                          .seq = r->h.seq,
+                          .key_bytes = r->h.key_bytes,
+                          .value_bytes = r->h.value_bytes,
+                          .key = g->keys + r->key_at,
+                          .kept_bytes = r->kept_bytes,
+                          .hash = r->hash};
+        if (r->counts && entries_add(out, &e))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+void gathering_free(struct gathering *g)
+{
+    free(g->records);
+    free(g->keys);
+    *g = (struct gathering){0};
+}
+
+/* --- a segment -------------------------------------------------------------------------------- */
+
+static int gather_parsed(void *arg, const struct parsed *p)
+{
+    return gathering_add(arg, p);
+}
+
+int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
+{
+    struct gathering g = {.kv = kv};
+    struct row_image image;
+    uint8_t *payload = malloc(row_payload(kv));
+    int rc = payload ? row_image_init(&image, &kv->vol.layout) : -ENOMEM;
+    if (rc) {
+        free(payload);
+        return rc;
+    }
+    for (uint32_t row = 0; row < kv->segments[segment].rows_used && rc == 0; row++) {
+        struct row_ref ref = row_ref_of(kv, segment, row);
+        row_load(&kv->vol, ref, &image);
+        if (image.bad_pages)
+            row_decode(&kv->vol, ref, &image);
+        row_flatten(kv, &image, payload);
+        rc = row_parse(kv, ref, payload, row_payload(kv), gather_parsed, &g);
+    }
+    gathering_settle(&g);
+    if (rc == 0)
+        rc = gathering_entries(&g, out);
+    gathering_free(&g);
+    row_image_free(&image);
+    free(payload);
+    return rc;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "segment.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "../recovery/errmsg.h"
+#include "../recovery/media.h"
+#include "damage.h"
+#include "super.h"
+
+/* --- bytes of a header ------------------------------------------------------------------------ */
+
+static uint64_t header_check(const struct pmkv *kv, const struct segment_header *h)
+{
+    uint64_t place = (uint64_t)h->segment << 16 | h->column;
+    return hash_bind(hash64((const char *)h + 8, sizeof *h - 8),
+                     kv->vol.secret ^ hash_mix(place + 0x736567));
+}
+
+void segment_header_encode(const struct pmkv *kv, uint32_t segment, uint16_t column,
+                           struct segment_header *out)
+{
+    const struct segment *s = &kv->segments[segment];
+    uint8_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+    if (state == SEGMENT_READY)
+        state = SEGMENT_OPEN;
+    if (state == SEGMENT_CLEANING || (state == SEGMENT_SEALED && s->summarised))
+        state = SEGMENT_SEALED;
+    else if (state == SEGMENT_SEALED)
+        state = SEGMENT_OPEN; /* its records are not all in summaries yet: open reads them */
+    *out = (struct segment_header){
+        .generation = atomic_load_explicit(&s->generation, memory_order_relaxed),
+        .version = s->header_version,
+        .retired_rows = s->retired_rows,
+        .segment = segment,
+        .column = column,
+        .state = state,
+        .kind = s->kind,
+        .rows_used = s->rows_used,
+    };
+    out->check = header_check(kv, out);
+}
+
+bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h, uint32_t segment,
+                          uint16_t column)
+{
+    static const uint8_t zeros[sizeof h->reserved];
+    if (h->segment != segment || h->column != column || h->check != header_check(kv, h))
+        return false;
+    bool free = h->state == SEGMENT_FREE && h->kind == KIND_NONE && h->generation == 0;
+    bool used = (h->state == SEGMENT_OPEN || h->state == SEGMENT_SEALED) && h->kind >= KIND_LOG &&
+                h->kind <= KIND_TWIN && h->generation != 0;
+    return (free || used) && h->rows_used <= kv->vol.layout.segment_rows &&
+           memcmp(h->reserved, zeros, sizeof zeros) == 0;
+}
+
+/* --- headers on the medium -------------------------------------------------------------------- */
+
+/* Stores the copies of columns [from, to) and fences; counts those that took it. */
+static int store_headers(struct pmkv *kv, uint32_t segment, uint32_t from, uint32_t to,
+                         uint32_t *taken)
+{
+    for (uint32_t c = from; c < to; c++) {
+        _Alignas(64) struct segment_header h;
+        segment_header_encode(kv, segment, (uint16_t)c, &h);
+        uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
+        if (media_store(kv->vol.media, off, &h, sizeof h) == sizeof h)
+            ++*taken;
+        else
+            damage_found(kv, DAMAGE_POISON, off, "segment header store");
+    }
+    if (from < to && media_drain(kv->vol.media)) {
+        write_failure(kv);
+        return -EIO;
+    }
+    return 0;
+}
+
+int segment_write_headers(struct pmkv *kv, uint32_t segment)
+{
+    uint32_t taken = 0, columns = kv->vol.layout.columns;
+    uint64_t version = counter_next(kv, 1);
+    if (version == 0)
+        return -EIO;
+    pthread_mutex_lock(&kv->header_lock);
+    kv->segments[segment].header_version = version;
+    int rc = store_headers(kv, segment, 0, columns / 2, &taken);
+    if (rc == 0)
+        rc = store_headers(kv, segment, columns / 2, columns, &taken);
+    pthread_mutex_unlock(&kv->header_lock);
+    if (rc == 0 && taken == 0)
+        return err_fact(-EIO, "no copy of the header of segment %u could be stored", segment);
+    return rc;
+}
+
+static void segment_adopt(struct pmkv *kv, const struct segment_header *h)
+{
+    struct segment *s = &kv->segments[h->segment];
+    atomic_store_explicit(&s->generation, h->generation, memory_order_relaxed);
+    atomic_store_explicit(&s->state, h->state, memory_order_relaxed);
+    s->kind = h->kind;
+    s->retired_rows = h->retired_rows;
+    s->rows_used = h->rows_used;
+    s->header_version = h->version;
+    s->summarised = h->state == SEGMENT_SEALED;
+    uint32_t durable = h->state == SEGMENT_SEALED ? h->rows_used : 0;
+    atomic_store_explicit(&s->rows_durable, durable, memory_order_relaxed);
+}
+
+void segment_read_headers(struct pmkv *kv, uint32_t segment, const struct segment_header *table)
+{
+    struct segment_header copies[MAX_COLUMNS], best = {0};
+    uint32_t columns = kv->vol.layout.columns;
+    bool valid[MAX_COLUMNS] = {false};
+    if (table && table->version)
+        best = *table;
+    for (uint32_t c = 0; c < columns; c++) {
+        uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
+        size_t got = media_load(kv->vol.media, off, &copies[c], sizeof copies[c]);
+        valid[c] = got == sizeof copies[c] &&
+                   segment_header_valid(kv, &copies[c], segment, (uint16_t)c);
+        if (!valid[c])
+            damage_found(kv, got == sizeof copies[c] ? DAMAGE_CHECK : DAMAGE_POISON, off,
+                         "segment header");
+        else if (copies[c].version > best.version)
+            best = copies[c];
+    }
+    for (uint32_t c = 0; c < columns; c++)
+        if (valid[c] && copies[c].version < best.version)
+            damage_found(kv, DAMAGE_CHECK, layout_slice_off(&kv->vol.layout, segment, c),
+                         "segment header of an older version");
+    if (best.version == 0)
+        best = (struct segment_header){.state = SEGMENT_FREE};
+    best.segment = segment;
+    segment_adopt(kv, &best);
+}
+
+/* --- taking and ending ------------------------------------------------------------------------ */
+
+int64_t segment_room(const struct pmkv *kv, enum space_class class)
+{
+    /* Each lane may take one more segment after it was admitted, so the reserve of a class covers
+     * the lanes of the classes after it: cleaner and meta one each, deletes one, lanes one each. */
+    int64_t keep = class == SPACE_PUT      ? kv->reserve_segments
+                   : class == SPACE_DELETE ? kv->reserve_segments - 1
+                   : class == SPACE_CLEANER ? 1
+                                            : 0;
+    return (int64_t)kv->free_count + kv->ready_count - keep;
+}
+
+static bool array_avoided(const struct pmkv *kv, uint32_t segment, const uint32_t *avoid,
+                          uint32_t count)
+{
+    if (kv->vol.layout.segments_per_array == 1)
+        return false; /* every column is a loss unit of its own: another segment is far enough */
+    for (uint32_t i = 0; i < count; i++)
+        if (avoid[i] == layout_array_of(&kv->vol.layout, segment))
+            return true;
+    return false;
+}
+
+/* Finds a segment in `state` outside the avoided arrays and moves it to OPEN; segments_lock. */
+static int64_t segment_claim(struct pmkv *kv, enum segment_state state, const uint32_t *avoid,
+                             uint32_t avoid_count)
+{
+    uint32_t count = kv->vol.layout.segments;
+    uint64_t all_retired = kv->vol.layout.segment_rows >= 64
+                               ? ~0ull
+                               : (1ull << kv->vol.layout.segment_rows) - 1;
+    for (uint32_t i = 0; i < count; i++) {
+        struct segment *s = &kv->segments[i];
+        if (atomic_load_explicit(&s->state, memory_order_relaxed) != state ||
+            array_avoided(kv, i, avoid, avoid_count) || s->retired_rows == all_retired)
+            continue;
+        atomic_store_explicit(&s->state, SEGMENT_OPEN, memory_order_relaxed);
+        if (state == SEGMENT_FREE)
+            kv->free_count--;
+        else
+            kv->ready_count--;
+        return i;
+    }
+    return -ENOSPC;
+}
+
+/* Probes every page, so that a lane meets no poison that could be found before (I9). */
+static void segment_probe(struct pmkv *kv, uint32_t segment)
+{
+    const struct layout *l = &kv->vol.layout;
+    for (uint32_t c = 0; c < l->columns; c++) {
+        uint64_t off = layout_slice_off(l, segment, c);
+        for (uint32_t p = 0; p < l->slice_pages; p++, off += PAGE_BYTES)
+            if (media_touch(kv->vol.media, off, PAGE_BYTES) != PAGE_BYTES)
+                damage_found(kv, DAMAGE_POISON, off, "probe of a free segment");
+    }
+}
+
+/* Gives a claimed segment its generation, durably. On failure it is free again. */
+static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind kind)
+{
+    struct segment *s = &kv->segments[segment];
+    segment_probe(kv, segment);
+    uint64_t generation = counter_next(kv, 1);
+    s->kind = kind;
+    s->rows_used = 0;
+    s->summarised = false;
+    s->part_count = 0;
+    s->sealed_seq = 0;
+    entries_clear(&s->pending);
+    atomic_store_explicit(&s->live_units, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->rows_durable, 0, memory_order_relaxed);
+    atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);
+    atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
+    while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
+        sched_yield(); /* a repair of the free segment is at its last page (I13) */
+    if (generation && segment_write_headers(kv, segment) == 0)
+        return 0;
+    pthread_mutex_lock(&kv->segments_lock);
+    s->kind = KIND_NONE;
+    atomic_store_explicit(&s->generation, 0, memory_order_release);
+    atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
+    kv->free_count++;
+    pthread_mutex_unlock(&kv->segments_lock);
+    return -EIO;
+}
+
+int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class class,
+                     const uint32_t *avoid, uint32_t avoid_count)
+{
+    pthread_mutex_lock(&kv->segments_lock);
+    int64_t taken = -ENOSPC;
+    bool ready = false;
+    if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
+        if (kind == KIND_LOG)
+            taken = segment_claim(kv, SEGMENT_READY, avoid, avoid_count);
+        ready = taken >= 0;
+        if (!ready)
+            taken = segment_claim(kv, SEGMENT_FREE, avoid, avoid_count);
+    }
+    pthread_mutex_unlock(&kv->segments_lock);
+    if (taken >= 0 && !ready) {
+        int rc = segment_begin(kv, (uint32_t)taken, kind);
+        if (rc)
+            return rc;
+    }
+    return taken;
+}
+
+void segment_prepare_ahead(struct pmkv *kv)
+{
+    for (;;) {
+        pthread_mutex_lock(&kv->segments_lock);
+        int64_t taken = -ENOSPC;
+        if (kv->ready_count < kv->lane_count && kv->free_count > kv->reserve_segments + 1)
+            taken = segment_claim(kv, SEGMENT_FREE, NULL, 0);
+        pthread_mutex_unlock(&kv->segments_lock);
+        if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))
+            return;
+        pthread_mutex_lock(&kv->segments_lock);
+        atomic_store_explicit(&kv->segments[taken].state, SEGMENT_READY, memory_order_relaxed);
+        kv->ready_count++;
+        pthread_mutex_unlock(&kv->segments_lock);
+    }
+}
+
+bool segment_pin(struct pmkv *kv, uint32_t segment, uint64_t generation)
+{
+    struct segment *s = &kv->segments[segment];
+    atomic_fetch_add_explicit(&s->pins, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&s->generation, memory_order_seq_cst) == generation)
+        return true;
+    atomic_fetch_sub_explicit(&s->pins, 1, memory_order_release);
+    return false;
+}
+
+void segment_unpin(struct pmkv *kv, uint32_t segment)
+{
+    atomic_fetch_sub_explicit(&kv->segments[segment].pins, 1, memory_order_release);
+}
+
+int segment_end(struct pmkv *kv, uint32_t segment)
+{
+    struct segment *s = &kv->segments[segment];
+    uint64_t generation = atomic_load_explicit(&s->generation, memory_order_relaxed);
+    uint8_t kind = s->kind;
+    uint8_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
+    /* I13: nobody may repair by the old generation what a new one is being written to. */
+    atomic_store_explicit(&s->generation, 0, memory_order_seq_cst);
+    while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
+        sched_yield();
+    atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
+    s->kind = KIND_NONE;
+    if (segment_write_headers(kv, segment)) {
+        s->kind = kind;
+        atomic_store_explicit(&s->state, state, memory_order_relaxed);
+        atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
+        return -EIO;
+    }
+    uint32_t live = atomic_exchange_explicit(&s->live_units, 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&kv->live_units, live, memory_order_relaxed);
+    atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);
+    s->rows_used = 0;
+    entries_free(&s->pending);
+    pthread_mutex_lock(&kv->segments_lock);
+    kv->free_count++;
+    pthread_cond_broadcast(&kv->space_cond);
+    pthread_mutex_unlock(&kv->segments_lock);
+    return 0;
+}
+
+int segment_retire_row(struct pmkv *kv, uint32_t segment, uint32_t row)
+{
+    struct segment *s = &kv->segments[segment];
+    s->retired_rows |= 1ull << row;
+    atomic_store_explicit(&s->evacuate, true, memory_order_relaxed);
+    return segment_write_headers(kv, segment);
+}

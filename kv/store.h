@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * The structures of an open store in memory, and what each lock protects.
+ *
+ * Locks, in the order they may be taken:
+ *   index stripes (by number)   a key's slot, from before a condition is checked until it is published
+ *   seal_lock                   one sealing at a time; pending entries of sealed segments
+ *   lane->lock                  the lane's rows, its segment's pending entries (user, cleaner < meta)
+ *   repair_lock                 one repair or retirement at a time
+ *   segments_lock               segment states, the free and ready lists
+ *   lost_lock, super_lock, work_lock   leaves
+ *
+ *   who may run beside whom: readers beside everything; writers of different stripes and lanes beside
+ *   each other; the cleaner, the scrubber and repair beside all of them, one of each.
+ */
+#ifndef PMKV_KV_STORE_H
+#define PMKV_KV_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../recovery/row.h"
+#include "../recovery/superblock.h"
+#include "entries.h"
+#include "index.h"
+#include "pmkv.h"
+#include "position.h"
+#include "record.h"
+
+/* --- segments --------------------------------------------------------------------------------- */
+
+/*
+ *            take                 rows full              picked            generation ended
+ *   FREE ------------> OPEN ----------------> SEALED ------------> CLEANING ---------------> FREE
+ *     \-> READY (probed, headers written ahead by the background) -> OPEN
+ *
+ * FREE: no generation. READY, OPEN: headers say open. SEALED: no lane writes it; headers say so once
+ * its summary is written (`summarised`). CLEANING: survivors are being moved; still readable.
+ */
+enum segment_state {
+    SEGMENT_FREE = 1,
+    SEGMENT_OPEN = 2,
+    SEGMENT_SEALED = 3,
+    SEGMENT_READY = 4,    /* in memory only; open on the medium */
+    SEGMENT_CLEANING = 5, /* in memory only; sealed on the medium */
+};
+enum segment_kind { KIND_NONE = 0, KIND_LOG = 1, KIND_META = 2, KIND_TWIN = 3 };
+
+/* Where a meta record is, and its value's bytes. */
+struct meta_ref {
+    struct log_pos pos;
+    uint32_t bytes;
+};
+
+struct segment {
+    _Atomic uint64_t generation; /* 0 while free */
+    _Atomic uint32_t live_units; /* 8 B units of records that count */
+    _Atomic uint32_t unpublished; /* I5: records stored but not in the index yet */
+    _Atomic uint32_t pins;        /* I13: repairs at work here */
+    _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
+    _Atomic uint8_t state;
+    uint8_t kind;
+    bool summarised; /* all its records are in summary parts */
+    _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
+    uint32_t rows_used;
+    uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
+    uint64_t header_version;
+    uint64_t sealed_seq; /* counter when sealed: its age for the cleaner */
+    struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
+    uint32_t part_count, part_capacity;
+    struct meta_ref *parts; /* summary parts, in order; meta lane's lock */
+};
+
+/* --- lanes ------------------------------------------------------------------------------------ */
+
+enum { LANE_SETS = 2, MAX_ROW_PAGES = 256 };
+
+/*
+ *   IDLE -> OPEN (commits are stored in row and twins) -> CLOSING (parity and checks are stored, not
+ *   fenced) -> CLOSED (fenced: parity covers it, the twins are free) -> OPEN of another row ...
+ */
+enum row_state { ROW_IDLE, ROW_OPEN, ROW_CLOSING, ROW_CLOSED };
+
+/* One row of a lane in DRAM, with its twin set. */
+struct row_buf {
+    enum row_state state;
+    uint32_t segment, row;
+    uint64_t generation;
+    uint32_t fill;   /* payload bytes used */
+    uint32_t stored; /* payload bytes stored to the medium (whole lines) */
+    uint32_t groups_done; /* groups whose check and parity are in: page * 16 + group */
+    uint8_t *data;   /* row_pages pages */
+    uint8_t *parity[MAX_PARITY]; /* chunk_pages pages each */
+    uint16_t present[MAX_ROW_PAGES];
+    uint64_t twin_off[MAX_PARITY]; /* pool offset of the twin's first page */
+    /* Pages whose store faulted and that were not repaired yet: [0] the row itself, then twins. */
+    uint64_t bad[1 + MAX_PARITY][MAX_ROW_PAGES / 64];
+    uint64_t twin_marked[MAX_ROW_PAGES / 64]; /* twin pages that carry this row's mark */
+};
+
+enum lane_kind { LANE_USER = 0, LANE_CLEANER = 1, LANE_META = 2 };
+
+struct lane {
+    pthread_mutex_t lock;
+    enum lane_kind kind;
+    bool whole_rows; /* rows are stored whole, with parity, in one epoch: no twins needed */
+    int64_t segment; /* -1: none */
+    uint32_t next_row;
+    uint32_t current; /* index in rows */
+    struct row_buf rows[LANE_SETS];
+    uint32_t epoch_start; /* payload offset in the current row where the open epoch began */
+    uint32_t added;       /* records of the open commit */
+    struct entries_mark mark; /* of the segment's pending entries where the commit began */
+    char pad[64];
+};
+
+/* --- lost list -------------------------------------------------------------------------------- */
+
+struct lost_entry {
+    uint64_t id; /* in POSITION_LOST positions; 0: a range without slot */
+    uint64_t hash; /* 0: not known */
+    uint64_t seq;  /* 0: not known */
+    uint64_t pool_off;
+    uint32_t bytes;
+    uint16_t key_bytes; /* of the key, not of what is kept of it */
+    uint16_t kept_bytes;
+    bool in_index; /* a slot carries its id */
+    uint8_t key[]; /* kept_bytes */
+};
+
+/* --- the store -------------------------------------------------------------------------------- */
+
+enum { MAX_LANES = 64, PUBLISHING_SLOTS = 64 };
+
+struct work_queue {
+    uint64_t *pages; /* pool offsets of pages that wait for repair */
+    uint32_t count, capacity;
+};
+
+struct counters {
+    _Alignas(64) atomic_ullong puts, deletes, batches, user_bytes;
+    _Alignas(64) atomic_ullong faults, check_failures, reads_rebuilt;
+    atomic_ullong segments_cleaned, records_moved;
+};
+/* Reads are counted by thread, so that readers share no line. */
+enum { READ_SHARDS = 64 };
+struct read_shard {
+    _Alignas(64) atomic_ullong gets, misses;
+};
+
+struct scan_record { /* bytes of the scan state's meta record */
+    uint32_t state, reserved;
+    uint64_t start_time, end_time, cursor, total_bytes, done_bytes;
+    uint64_t repaired_pages, retired_pages, lost_records, bad_pages;
+};
+
+struct pmkv {
+    struct volume vol;
+    struct pos_shape shape;
+    struct pmkv_options opts;
+    struct index *index;
+    struct segment *segments;
+    uint32_t slots_per_slice; /* twin slots in one column's slice of a twin segment */
+    uint32_t lane_count;      /* user lanes */
+    struct lane *lanes;       /* user lanes, then cleaner, then meta */
+    struct lane *cleaner, *meta;
+
+    _Alignas(64) atomic_ullong counter; /* I3: sequence numbers, batch ids, generations */
+    _Alignas(64) atomic_ullong counter_ceiling;
+    _Alignas(64) atomic_llong live_units;    /* of all log and meta segments */
+    _Alignas(64) _Atomic bool write_failed;  /* a drain failed: nothing is written any more */
+    _Atomic bool unavailable;                /* I14 */
+    _Atomic bool stopping;
+    _Atomic uint64_t publishing[PUBLISHING_SLOTS][2]; /* batches being published: first, last seq */
+
+    pthread_mutex_t header_lock; /* header lines on the medium: writers and repair */
+    pthread_mutex_t segments_lock;
+    pthread_cond_t space_cond; /* a segment became free, or the cleaner gave up */
+    _Atomic uint32_t free_count, ready_count; /* changed under segments_lock */
+    uint64_t clean_rounds, clean_failures; /* rounds ended; rounds that freed nothing */
+    bool cleaner_wanted;
+    pthread_cond_t cleaner_cond;
+    pthread_mutex_t clean_lock; /* one cleaner at a time */
+
+    pthread_mutex_t super_lock;
+    struct superblock super;
+
+    pthread_mutex_t seal_lock; /* pending entries and parts of segments no lane writes any more */
+    pthread_mutex_t lost_lock;
+    struct lost_entry **lost;
+    uint32_t lost_count, lost_capacity;
+    uint64_t lost_next_id;
+    bool lost_dirty;
+    struct meta_ref *lost_parts;
+    uint32_t lost_part_count;
+    uint64_t lost_version;
+    struct log_pos scan_pos; /* meta record of the scan state */
+
+    pthread_mutex_t repair_lock;
+    struct {
+        uint64_t media_errors, pages_rebuilt, pages_repaired, pages_retired, records_lost;
+    } life; /* since the pool was made; work_lock */
+    pthread_mutex_t work_lock;
+    pthread_cond_t work_cond, scrub_cond;
+    struct work_queue pending;  /* pages to repair */
+    struct work_queue unfixable; /* pages that cannot be cleared and have no row to retire */
+    struct work_queue repaired; /* pages repaired since open: for the map */
+    bool scrub_wanted, scrub_running, scan_running_now;
+    uint64_t scrub_rate;
+    struct scan_record scan;
+
+    pthread_mutex_t event_lock;
+    pmkv_event_fn event_fn;
+    void *event_arg;
+
+    struct lane *ghosts; /* rows recovered but not completed: a read-only open, or with damage */
+    uint32_t ghost_count;
+
+    pthread_t cleaner_thread, keeper_thread;
+    bool cleaner_started, keeper_started;
+    bool recovered, loss_unit_coarser;
+    uint64_t capacity_units;
+    uint32_t reserve_segments;
+    struct counters n;
+    struct read_shard reads[READ_SHARDS];
+};
+
+/* Data pages are numbered through the row: page p, line l of the payload is at data[p*4096 + l*64]. */
+static inline uint32_t row_payload(const struct pmkv *kv)
+{
+    return kv->shape.row_payload;
+}
+static inline uint64_t segment_payload(const struct pmkv *kv)
+{
+    return (uint64_t)kv->shape.row_payload * kv->vol.layout.segment_rows;
+}
+static inline struct row_ref row_ref_of(struct pmkv *kv, uint32_t segment, uint32_t row)
+{
+    uint64_t gen = atomic_load_explicit(&kv->segments[segment].generation, memory_order_acquire);
+    return (struct row_ref){segment, row, gen};
+}
+static inline uint64_t units_of(uint64_t bytes)
+{
+    return (bytes + 7) / 8;
+}
+
+/* Adds to (or takes from) what counts as live in a segment and in all. */
+static inline void live_add(struct pmkv *kv, uint32_t segment, int64_t units)
+{
+    atomic_fetch_add_explicit(&kv->segments[segment].live_units, (uint32_t)units,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&kv->live_units, units, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "super.h"
+
+#include "../recovery/media.h"
+#include "damage.h"
+#include "segment.h"
+
+static int super_store_locked(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    kv->super.media_errors = kv->life.media_errors;
+    kv->super.pages_rebuilt = kv->life.pages_rebuilt;
+    kv->super.pages_repaired = kv->life.pages_repaired;
+    kv->super.pages_retired = kv->life.pages_retired;
+    kv->super.records_lost = kv->life.records_lost;
+    pthread_mutex_unlock(&kv->work_lock);
+    kv->super.version++;
+    return superblock_write(kv->vol.media, &kv->vol.layout, &kv->super);
+}
+
+int super_store(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->super_lock);
+    int rc = super_store_locked(kv);
+    pthread_mutex_unlock(&kv->super_lock);
+    return rc;
+}
+
+/* I3: a number is given out only below a ceiling that is durable in the superblock. */
+static int counter_reserve(struct pmkv *kv, uint64_t up_to)
+{
+    pthread_mutex_lock(&kv->super_lock);
+    int rc = 0;
+    if (atomic_load(&kv->counter_ceiling) < up_to) {
+        kv->super.counter_ceiling = up_to + COUNTER_BLOCK;
+        rc = super_store_locked(kv);
+        if (rc == 0)
+            atomic_store(&kv->counter_ceiling, kv->super.counter_ceiling);
+    }
+    pthread_mutex_unlock(&kv->super_lock);
+    if (rc)
+        write_failure(kv);
+    return rc;
+}
+
+uint64_t counter_next(struct pmkv *kv, uint32_t count)
+{
+    uint64_t first = atomic_fetch_add_explicit(&kv->counter, count, memory_order_relaxed);
+    uint64_t ceiling = atomic_load_explicit(&kv->counter_ceiling, memory_order_acquire);
+    if (__builtin_expect(first + count > ceiling, 0) && counter_reserve(kv, first + count))
+        return 0;
+    return first;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Twin slots: row_pages pages in one column of a twin segment, where the copy of an open row lives.
+ * No twin lies in a loss unit of its row's columns (segment_take avoids the twins' arrays) nor of another
+ * twin of the same set (they are in different columns).
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../recovery/errmsg.h"
+#include "lane.h"
+
+static uint64_t mark_check(const struct pmkv *kv, const struct twin_mark *m, uint64_t page_off)
+{
+    return hash_bind(hash64((const char *)m + 8, sizeof *m - 8),
+                     kv->vol.secret ^ hash_mix(page_off + 0x7477696e));
+}
+
+void twin_mark_encode(const struct pmkv *kv, const struct row_buf *buf, uint32_t page,
+                      uint32_t number, uint64_t page_off, struct twin_mark *out)
+{
+    *out = (struct twin_mark){.generation = buf->generation,
+                              .segment = buf->segment,
+                              .row = buf->row,
+                              .page = page,
+                              .number = number};
+    out->check = mark_check(kv, out, page_off);
+}
+
+bool twin_mark_valid(const struct pmkv *kv, const struct twin_mark *m, uint64_t page_off)
+{
+    const struct layout *l = &kv->vol.layout;
+    return m->check == mark_check(kv, m, page_off) && m->segment < l->segments &&
+           m->row < l->segment_rows && m->page < l->row_pages && m->number < l->parity_columns;
+}
+
+uint32_t twin_slots(const struct pmkv *kv)
+{
+    uint32_t slots = kv->slots_per_slice * kv->vol.layout.columns;
+    return slots < 64 ? slots : 64; /* as many as retired_rows has bits */
+}
+
+uint64_t twin_slot_off(const struct pmkv *kv, uint32_t segment, uint32_t slot)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint32_t column = slot % l->columns, index = slot / l->columns;
+    return layout_slice_off(l, segment, column) + (1 + (uint64_t)index * l->row_pages) * PAGE_BYTES;
+}
+
+/* Next twin segment at or after `from` that is in use as one; -1: none. */
+static int64_t twin_segment_from(struct pmkv *kv, uint32_t from)
+{
+    for (uint32_t i = from; i < kv->vol.layout.segments; i++)
+        if (kv->segments[i].kind == KIND_TWIN &&
+            atomic_load_explicit(&kv->segments[i].state, memory_order_relaxed) != SEGMENT_FREE)
+            return i;
+    return -1;
+}
+
+struct twin_walk {
+    int64_t segment;
+    uint32_t slot;
+};
+
+/* The next usable slot, taking another twin segment when the ones there are used up. */
+static int twin_next(struct pmkv *kv, struct twin_walk *w, uint64_t *off, uint32_t *column)
+{
+    for (;;) {
+        if (w->segment >= 0 && w->slot < twin_slots(kv)) {
+            uint32_t slot = w->slot++;
+            if (kv->segments[w->segment].retired_rows >> slot & 1)
+                continue;
+            *column = slot % kv->vol.layout.columns;
+            *off = twin_slot_off(kv, (uint32_t)w->segment, slot);
+            return 0;
+        }
+        int64_t next = twin_segment_from(kv, (uint32_t)(w->segment + 1));
+        if (next < 0)
+            next = segment_take(kv, KIND_TWIN, SPACE_META, NULL, 0);
+        if (next < 0)
+            return err_fact((int)next, "no segment is free for the twins of open rows");
+        w->segment = next;
+        w->slot = 0;
+    }
+}
+
+int lanes_assign_twins(struct pmkv *kv)
+{
+    uint32_t m = kv->vol.layout.parity_columns;
+    if (m == 0 || twins_are_parity(kv))
+        return 0;
+    struct twin_walk w = {.segment = twin_segment_from(kv, 0)};
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        if (kv->lanes[i].whole_rows)
+            continue;
+        for (uint32_t set = 0; set < LANE_SETS; set++) {
+            uint32_t columns[MAX_PARITY] = {UINT32_MAX, UINT32_MAX};
+            for (uint32_t t = 0; t < m; t++) {
+                int rc = twin_next(kv, &w, &kv->lanes[i].rows[set].twin_off[t], &columns[t]);
+                if (rc)
+                    return rc;
+                if (t > 0 && columns[t] == columns[0])
+                    t--; /* another column: two twins never share a loss unit */
+            }
+        }
+    }
+    return 0;
+}
+
+static bool slot_in_use(struct pmkv *kv, uint64_t off)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+        for (uint32_t set = 0; set < LANE_SETS; set++)
+            for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++)
+                if (kv->lanes[i].rows[set].twin_off[t] == off)
+                    return true;
+    return false;
+}
+
+static bool slot_retired(struct pmkv *kv, uint64_t off)
+{
+    struct place p = layout_locate(&kv->vol.layout, off);
+    const struct layout *l = &kv->vol.layout;
+    uint32_t index = (p.row * l->chunk_pages + p.page) / l->row_pages;
+    uint32_t slot = index * l->columns + p.column;
+    return slot < 64 && kv->segments[p.segment].retired_rows >> slot & 1;
+}
+
+int twin_refresh(struct pmkv *kv, struct row_buf *buf)
+{
+    uint32_t m = kv->vol.layout.parity_columns;
+    if (m == 0 || twins_are_parity(kv))
+        return 0;
+    for (uint32_t t = 0; t < m; t++) {
+        if (buf->twin_off[t] == 0 || !slot_retired(kv, buf->twin_off[t]))
+            continue;
+        struct twin_walk w = {.segment = twin_segment_from(kv, 0)};
+        uint32_t column, other = UINT32_MAX;
+        uint64_t off;
+        if (m > 1)
+            other = layout_locate(&kv->vol.layout, buf->twin_off[t ^ 1]).column;
+        do {
+            int rc = twin_next(kv, &w, &off, &column);
+            if (rc)
+                return rc;
+        } while (column == other || slot_in_use(kv, off));
+        buf->twin_off[t] = off;
+    }
+    return 0;
+}
+
+struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uint32_t *number,
+                        uint32_t *page)
+{
+    uint64_t bytes = (uint64_t)kv->vol.layout.row_pages * PAGE_BYTES;
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        lane_lock(&kv->lanes[i]);
+        for (uint32_t set = 0; set < LANE_SETS; set++)
+            for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++) {
+                uint64_t from = kv->lanes[i].rows[set].twin_off[t];
+                if (from == 0 || off < from || off >= from + bytes)
+                    continue;
+                *buf = &kv->lanes[i].rows[set];
+                *number = t;
+                *page = (uint32_t)((off - from) / PAGE_BYTES);
+                return &kv->lanes[i];
+            }
+        lane_unlock(&kv->lanes[i]);
+    }
+    return NULL;
+}
