@@ -71,10 +71,14 @@ Test(row, absent_groups_read_as_zeros_whatever_is_there)
 
 static void check_short_load(struct row_fixture *f)
 {
+    memset(f->image.pages, 0x99, f->image.page_count * PAGE_BYTES); /* of the row before */
     f->fake.stop_at = page_off(f, 1) + 1000;
     f->damaged[1] = ALL;
     assert_row_as_expected(f, "short load");
     cr_assert(f->image.info[1].poisoned && !f->image.info[0].poisoned);
+    if (f->v.layout.parity_columns == 0)
+        for (uint32_t i = 0; i < PAGE_BYTES; i++)
+            cr_assert_eq(f->image.pages[PAGE_BYTES + i], i < 1000 ? page_on_medium(f, 1)[i] : 0);
     f->fake.stop_at = page_off(f, 1) + PAGE_PAYLOAD_BYTES;
     assert_row_as_expected(f, "short by the check line");
 }

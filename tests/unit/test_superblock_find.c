@@ -4,6 +4,7 @@
 /* The search for the superblock: which copy wins, what the others are called, hostile bytes. */
 
 #include <criterion/criterion.h>
+#include <stddef.h>
 
 #include "recovery/errmsg.h"
 #include "superblock_fixture.h"
@@ -40,6 +41,15 @@ Test(superblock, damaged_copies_are_not_good)
         assert_finds(&p, SUPERBLOCK_FOUND, 7 & ~damaged, "damaged copies");
         sb_pool_free(&p);
     }
+}
+
+Test(superblock, a_copy_whose_check_alone_is_damaged_is_not_good)
+{
+    struct sb_pool p;
+    sb_pool_init(&p);
+    copy_of(&p, 2)[offsetof(struct superblock, check)]++;
+    assert_finds(&p, SUPERBLOCK_FOUND, 3, "check of copy 2");
+    sb_pool_free(&p);
 }
 
 Test(superblock, damaged_beyond_use_is_told_from_foreign)
@@ -95,6 +105,9 @@ Test(superblock, a_newer_format_is_not_touched)
         sb_pool_init(&p);
         plant(&p, &newer, p.layout.superblock_off[i], i);
         assert_finds(&p, SUPERBLOCK_NEWER, 0, "a conversion that was cut");
+        for (uint32_t other = 0; other < SUPERBLOCK_COPIES; other++)
+            poison_copy(&p, other, other != i);
+        assert_finds(&p, SUPERBLOCK_NEWER, 0, "the only copy left");
         sb_pool_free(&p);
     }
 }
@@ -143,25 +156,45 @@ Test(superblock, a_file_longer_than_its_pool_has_its_last_copy_inside)
     sb_pool_free(&p);
 }
 
-/* A device that held another pool before, with another stride. */
-Test(superblock, copies_of_a_former_pool_are_ignored)
+/* Another pool's copies 1 and 2 on the same medium, of a pool with that loss unit. */
+static void plant_former_pool(struct sb_pool *p, uint64_t loss_unit, uint64_t created_time)
 {
-    struct sb_pool p;
     struct layout former;
-    sb_pool_init_with(&p, 64 * MIB, 4096, 8, 1);
-    layout_compute(&former, 64 * MIB, 2 * MIB, 1, 1, 8, 4);
-    struct superblock old = p.sb;
+    struct superblock old = p->sb;
+    layout_compute(&former, p->layout.pool_bytes, loss_unit, 1, 1, 8, 4);
     memcpy(old.uuid, "another pool", 12);
     old.version = 1000;
-    old.loss_unit = 2 * MIB;
+    old.loss_unit = loss_unit;
     old.data_columns = old.parity_columns = 1;
-    old.created_time = 999;
+    old.created_time = created_time;
     for (uint32_t i = 1; i < SUPERBLOCK_COPIES; i++)
         superblock_encode(&old, i, former.superblock_off[i],
-                          p.fake.bytes + former.superblock_off[i]);
-    assert_finds(&p, SUPERBLOCK_FOUND, 7, "copy 0 says whose pool it is");
-    poison_copy(&p, 0, true);
-    assert_finds(&p, SUPERBLOCK_FOUND, 6, "without copy 0 the pool created last counts");
+                          p->fake.bytes + former.superblock_off[i]);
+}
+
+Test(superblock, copies_of_a_former_pool_are_ignored)
+{
+    const uint64_t loss_units[][2] = {{4096, 2 * MIB}, {2 * MIB, 4096}};
+    for (int i = 0; i < 2; i++) {
+        struct sb_pool p;
+        sb_pool_init_with(&p, 64 * MIB, loss_units[i][0], 1, 1);
+        plant_former_pool(&p, loss_units[i][1], 999);
+        assert_finds(&p, SUPERBLOCK_FOUND, 7, "a former pool");
+        poison_copy(&p, 0, true);
+        assert_finds(&p, SUPERBLOCK_FOUND, 6, "without copy 0 the pool created last counts");
+        sb_pool_free(&p);
+    }
+}
+
+Test(superblock, copy_0_says_whose_pool_it_is_whatever_clocks_said)
+{
+    struct sb_pool p;
+    sb_pool_init_with(&p, 64 * MIB, 4096, 1, 1);
+    plant_former_pool(&p, 2 * MIB, 1001);
+    assert_finds(&p, SUPERBLOCK_FOUND, 7, "former pool with a later time");
+    p.sb.version = 2;
+    superblock_encode(&p.sb, 1, p.layout.superblock_off[1], copy_of(&p, 1));
+    assert_finds(&p, SUPERBLOCK_FOUND, 2, "copy 0 is old, but of this pool");
     sb_pool_free(&p);
 }
 
