@@ -18,8 +18,8 @@ uint64_t group_secret(uint64_t pool_secret, uint64_t generation, uint64_t page_n
 }
 
 /*
- * Always odd: that keeps it away from 0 and from 2 and its own ^ 2, the values to which a real check
- * steps aside. Two multiplications are enough, the page secret is mixed already.
+ * Always odd: that keeps it away from 0 and from 2 and its own ^ 2, the values to which a real
+ * check steps aside. Two multiplications are enough, the page secret is mixed already.
  */
 uint32_t group_absent(uint64_t page_secret, uint32_t group)
 {
