@@ -39,7 +39,6 @@ enum media_backend {
 };
 
 enum media_durability {
-    MEDIA_SURVIVES_NOTHING = 0, /* sim */
     MEDIA_SURVIVES_PROCESS_DEATH = 1,
     MEDIA_SURVIVES_POWER_LOSS = 2,
 };
