@@ -201,7 +201,7 @@ static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos f
         return 0;
     uint8_t *record;
     uint64_t generation =
-        atomic_load(&kv->segments[pos_place(&kv->shape, from).segment].generation);
+        pos_generation(kv, from);
     enum find_result r = read_record(kv, from, generation, &record);
     if (r != FIND_HIT) /* a lost part: the segment it sums up is read instead */
         return r == FIND_LOST ? 0 : -EIO;
@@ -238,7 +238,7 @@ static int note_gone(struct cleaning *c, const struct entry *e, struct log_pos p
     const uint8_t *key = e->key;
     uint8_t *record = NULL;
     if (e->kept_bytes < e->key_bytes) { /* the whole key is needed: it is compared in full */
-        uint64_t gen = atomic_load(&c->kv->segments[pos_place(&c->kv->shape, pos).segment].generation);
+        uint64_t gen = pos_generation(c->kv, pos);
         if (read_record(c->kv, pos, gen, &record) != FIND_HIT)
             return 0; /* the count stays too high, which keeps a tombstone until the next open */
         key = record + RECORD_HEADER_BYTES;

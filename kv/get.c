@@ -36,6 +36,13 @@ static __attribute__((noinline)) enum pmkv_status unavailable(struct pmkv *kv)
     return fail(PMKV_E_IO, "the medium of %s does not answer", kv->vol.media->path);
 }
 
+/* A miss is no failure: it is cheap and says no more than its status does. */
+static enum pmkv_status not_found(void)
+{
+    err_clear();
+    return PMKV_E_NOT_FOUND;
+}
+
 /* Where a value goes: to a caller's buffer, or to one that is allocated. */
 struct value_sink {
     void *buffer;
@@ -115,7 +122,7 @@ static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
         if (r == FIND_NONE || (r == FIND_HIT && !there)) {
             free(f.rebuilt);
             count_read(kv, false);
-            return PMKV_E_NOT_FOUND;
+            return not_found();
         }
         if (!there)
             return r == FIND_LOST ? lost_record(kv)

@@ -9,15 +9,16 @@
 #include "../recovery/media.h"
 #include "store.h"
 
-/* Set in a child process of a program that has pools open: their mappings are not there (fork). */
-extern bool handle_forked;
+/* Forks between the program's first process and this one. A handle of another count is the parent's: its
+ * mapping is not there. */
+extern unsigned handle_forks;
 
 enum pmkv_status handle_refuse(const struct pmkv *kv);
 
 /* The handle is there, the process is the one that opened it, SIGBUS is not blocked in this thread. */
 static inline enum pmkv_status handle_enter(const struct pmkv *kv)
 {
-    if (__builtin_expect(!kv || handle_forked, 0))
+    if (__builtin_expect(!kv || kv->forks != handle_forks, 0))
         return handle_refuse(kv);
     fault_guard_thread();
     return PMKV_OK;

@@ -4,6 +4,7 @@
 /* The hash index: its memory, stripes, searches and changes. Theory and X1..X4: index_impl.h. */
 
 #include "index_impl.h"
+#include "index_match.h"
 
 #include "../recovery/errmsg.h"
 
@@ -167,19 +168,6 @@ static void stripe_count_slots(struct index *ix, uint32_t number, int64_t delta)
 void index_prefetch(const struct index *ix, uint64_t hash)
 {
     __builtin_prefetch(bucket_first(ix, hash), 0, 3);
-}
-
-/* One bit for each slot with the tag of the hash. No branch until all seven are compared: which
- * slot it is can't be predicted. An empty slot matches the tag 0. */
-static inline uint32_t bucket_match(const struct index_bucket *bucket, uint64_t hash)
-{
-    uint64_t tag = hash >> LEVEL_MIN << (64 - SLOT_TAG_BITS);
-    uint32_t matches = 0;
-#pragma GCC unroll 7
-    for (int i = BUCKET_SLOTS - 1; i >= 0; i--)
-        matches =
-            matches * 2 + ((slot_observe(&bucket->slots[i]) ^ tag) < 1ull << (64 - SLOT_TAG_BITS));
-    return matches;
 }
 
 void index_find_begin(const struct index *ix, uint64_t hash, struct index_find *f)

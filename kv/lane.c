@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../recovery/errmsg.h"
 #include "../recovery/media.h"
 #include "damage.h"
 
@@ -295,4 +296,16 @@ int lane_commit(struct pmkv *kv, struct lane *lane)
     row_closed(kv, lane);
     lane->added = 0;
     return 0;
+}
+
+int lane_resume_row(struct pmkv *kv, struct lane *lane)
+{
+    struct row_buf *buf = current_row(lane);
+    if (buf->state != ROW_OPEN || lane->whole_rows)
+        return 0;
+    buf->groups_done = 0;
+    row_progress(kv, buf, false);
+    if (!row_store_twins(kv, buf))
+        return err_fact(-EIO, "the twins of an open row could not be stored");
+    return media_drain(kv->vol.media);
 }

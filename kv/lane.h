@@ -71,6 +71,10 @@ int lane_close_row(struct pmkv *kv, struct lane *lane);
 /* Closes the current row and gives the segment up for sealing. */
 int lane_finish_segment(struct pmkv *kv, struct lane *lane);
 
+/* After a clean open: brings checks and parity of a resumed row up to date and stores its twins anew,
+ * for its slots may be others now. */
+int lane_resume_row(struct pmkv *kv, struct lane *lane);
+
 /* Room left in the current row, in payload bytes (0: no open row). */
 uint32_t lane_room(const struct pmkv *kv, const struct lane *lane);
 
@@ -83,6 +87,8 @@ int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class);
 /* Stores payload [buf->stored, buf->fill) to the row and its twins; counts faults in buf->bad.
  * false: some page has no copy left. */
 bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* Stores all of the row's payload to its twins, not to the row. false: as row_store. */
+bool row_store_twins(struct pmkv *kv, struct row_buf *buf);
 /* Brings checks and parity up to date for groups that are full (all: also the partial one). */
 void row_progress(struct pmkv *kv, struct row_buf *buf, bool all);
 /* Stores parity and checks; the row becomes CLOSING. */

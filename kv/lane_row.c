@@ -94,23 +94,33 @@ static bool page_has_copy(const struct pmkv *kv, const struct row_buf *buf, uint
     return false;
 }
 
-bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+/* Stores payload [buf->stored, buf->fill) to copies `from_copy` and up. */
+static bool store_copies(struct pmkv *kv, struct row_buf *buf, uint32_t from_copy)
 {
     bool held = true;
-    if (lane->whole_rows)
-        return true; /* stored at the close, in one go */
     while (buf->stored < buf->fill) {
         uint32_t page = buf->stored / PAGE_PAYLOAD_BYTES, from = buf->stored % PAGE_PAYLOAD_BYTES;
         uint32_t left = PAGE_PAYLOAD_BYTES - from;
         uint32_t bytes = buf->fill - buf->stored < left ? buf->fill - buf->stored : left;
         if (!bit_get(buf->twin_marked, page) && !twins_are_parity(kv))
             mark_twins(kv, buf, page);
-        for (uint32_t copy = 0; copy < row_copies(kv); copy++)
+        for (uint32_t copy = from_copy; copy < row_copies(kv); copy++)
             store_piece(kv, buf, copy, page, from, bytes);
         held &= page_has_copy(kv, buf, page);
         buf->stored += bytes;
     }
     return held;
+}
+
+bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    return lane->whole_rows || store_copies(kv, buf, 0); /* whole rows are stored at the close */
+}
+
+bool row_store_twins(struct pmkv *kv, struct row_buf *buf)
+{
+    buf->stored = 0;
+    return store_copies(kv, buf, 1);
 }
 
 /* --- checks and parity ------------------------------------------------------------------------ */

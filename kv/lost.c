@@ -215,7 +215,7 @@ static bool find_manifest(struct pmkv *kv, struct owner_search *s)
             if (pos_is_lost(pos) || payload_load(kv, pos_place(&kv->shape, pos), &h, sizeof h) ||
                 h.type != RECORD_MANIFEST)
                 continue;
-            uint64_t gen = atomic_load(&kv->segments[pos_place(&kv->shape, pos).segment].generation);
+            uint64_t gen = pos_generation(kv, pos);
             struct manifest m;
             if (read_record(kv, pos, gen, &s->record) != FIND_HIT)
                 continue;

@@ -88,8 +88,10 @@ enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op)
         return status_of_find(r);
     op->had = r != FIND_NONE;
     bool there = r == FIND_LOST || (r == FIND_HIT && op->old.h.type != RECORD_TOMBSTONE);
-    if (op->type == RECORD_TOMBSTONE && !there)
+    if (op->type == RECORD_TOMBSTONE && !there) {
+        err_clear();
         return PMKV_E_NOT_FOUND;
+    }
     if (r == FIND_HIT && op->old.h.type == RECORD_MANIFEST)
         op->drop_extents = manifest_read(kv, &op->old, &op->old_manifest) == FIND_HIT;
     return PMKV_OK;

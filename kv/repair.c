@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../recovery/fault_guard.h"
 #include "../recovery/media.h"
 #include "damage.h"
 #include "lane.h"
@@ -295,10 +294,9 @@ static int collect_range(void *arg, uint64_t off, uint64_t bytes)
 
 void repair_collect(struct pmkv *kv)
 {
-    uintptr_t addr;
-    struct media *m = kv->vol.media;
-    while (m->base && fault_guard_take_async(m->base, m->size, &addr))
-        damage_found(kv, DAMAGE_POISON, addr - (uintptr_t)m->base, "asynchronous machine check");
+    uint64_t off;
+    while (media_take_async(kv->vol.media, &off))
+        damage_found(kv, DAMAGE_POISON, off, "asynchronous machine check");
 }
 
 void repair_collect_listed(struct pmkv *kv)

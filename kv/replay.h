@@ -42,8 +42,8 @@ struct replay {
     uint64_t work_done, work_total;
 };
 
-/* Runs all passes. 0 or -errno. */
-int replay_run(struct pmkv *kv);
+/* Runs all passes; `clean`: the superblock said so. 0 or -errno. */
+int replay_run(struct pmkv *kv, bool clean);
 
 /* --- rows (replay_row.c) ---------------------------------------------------------------------- */
 

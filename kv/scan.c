@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../recovery/media.h"
+#include "lane.h"
 #include "segment.h"
 
 /* --- one row ---------------------------------------------------------------------------------- */
@@ -166,6 +167,24 @@ static int gather_parsed(void *arg, const struct parsed *p)
     return gathering_add(arg, p);
 }
 
+/* The row's payload: from the lane that has it in DRAM, else from the medium, decoded. */
+static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_image *image,
+                            uint8_t *payload)
+{
+    struct row_buf *buf;
+    struct lane *lane = lane_holding(kv, ref, &buf);
+    if (lane) {
+        memset(payload, 0, row_payload(kv));
+        row_buf_read(buf, 0, payload, buf->fill);
+        lane_unlock(lane);
+        return;
+    }
+    row_load(&kv->vol, ref, image);
+    if (image->bad_pages)
+        row_decode(&kv->vol, ref, image);
+    row_flatten(kv, image, payload);
+}
+
 int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
 {
     struct gathering g = {.kv = kv};
@@ -178,10 +197,7 @@ int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
     }
     for (uint32_t row = 0; row < kv->segments[segment].rows_used && rc == 0; row++) {
         struct row_ref ref = row_ref_of(kv, segment, row);
-        row_load(&kv->vol, ref, &image);
-        if (image.bad_pages)
-            row_decode(&kv->vol, ref, &image);
-        row_flatten(kv, &image, payload);
+        row_payload_now(kv, ref, &image, payload);
         rc = row_parse(kv, ref, payload, row_payload(kv), gather_parsed, &g);
     }
     gathering_settle(&g);

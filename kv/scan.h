@@ -49,7 +49,7 @@ void gathering_settle(struct gathering *g);
 int gathering_entries(struct gathering *g, struct entries *out);
 void gathering_free(struct gathering *g);
 
-/* Entries of all records that count in the closed rows of a segment, from the medium. */
+/* Entries of all records that count in a segment, from the medium or the lane's image. */
 int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out);
 
 #endif

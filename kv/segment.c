@@ -97,7 +97,7 @@ int segment_write_headers(struct pmkv *kv, uint32_t segment)
     return rc;
 }
 
-static void segment_adopt(struct pmkv *kv, const struct segment_header *h)
+void segment_adopt(struct pmkv *kv, const struct segment_header *h)
 {
     struct segment *s = &kv->segments[h->segment];
     atomic_store_explicit(&s->generation, h->generation, memory_order_relaxed);
@@ -109,15 +109,14 @@ static void segment_adopt(struct pmkv *kv, const struct segment_header *h)
     s->summarised = h->state == SEGMENT_SEALED;
     uint32_t durable = h->state == SEGMENT_SEALED ? h->rows_used : 0;
     atomic_store_explicit(&s->rows_durable, durable, memory_order_relaxed);
+    kv->free_count += h->state == SEGMENT_FREE;
 }
 
-void segment_read_headers(struct pmkv *kv, uint32_t segment, const struct segment_header *table)
+void segment_read_headers(struct pmkv *kv, uint32_t segment)
 {
     struct segment_header copies[MAX_COLUMNS], best = {0};
     uint32_t columns = kv->vol.layout.columns;
     bool valid[MAX_COLUMNS] = {false};
-    if (table && table->version)
-        best = *table;
     for (uint32_t c = 0; c < columns; c++) {
         uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
         size_t got = media_load(kv->vol.media, off, &copies[c], sizeof copies[c]);

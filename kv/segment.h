@@ -44,10 +44,11 @@ bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h,
  * fault are queued for repair. 0, or -EIO when no copy took it or a drain failed. */
 int segment_write_headers(struct pmkv *kv, uint32_t segment);
 
+/* Sets a segment's state from a valid header. */
+void segment_adopt(struct pmkv *kv, const struct segment_header *h);
 /* Reads the headers of `segment` and sets its state from the winner; copies that are not valid or
- * older than it are queued for repair. A segment without any valid header counts as free when
- * `table` (may be NULL) does not know better. */
-void segment_read_headers(struct pmkv *kv, uint32_t segment, const struct segment_header *table);
+ * older than it are queued for repair. A segment without any valid header counts as free. */
+void segment_read_headers(struct pmkv *kv, uint32_t segment);
 
 /* Takes a free segment for `kind`: generation and headers are durable on return. `avoid` lists arrays
  * it must not be in (twins). Returns the segment; -ENOSPC when the class may not take one now; -EIO. */

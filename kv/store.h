@@ -159,6 +159,7 @@ struct scan_record { /* bytes of the scan state's meta record */
 };
 
 struct pmkv {
+    unsigned forks; /* see handle.h */
     struct volume vol;
     struct pos_shape shape;
     struct pmkv_options opts;
@@ -188,6 +189,8 @@ struct pmkv {
 
     pthread_mutex_t super_lock;
     struct superblock super;
+    struct lane_tail tails[SUPERBLOCK_MAX_TAILS]; /* as the last clean close left them */
+    uint32_t tail_count;
 
     pthread_mutex_t seal_lock; /* pending entries and parts of segments no lane writes any more */
     pthread_mutex_t lost_lock;
@@ -242,6 +245,12 @@ static inline struct row_ref row_ref_of(struct pmkv *kv, uint32_t segment, uint3
 {
     uint64_t gen = atomic_load_explicit(&kv->segments[segment].generation, memory_order_acquire);
     return (struct row_ref){segment, row, gen};
+}
+/* Generation of the segment a position is in. */
+static inline uint64_t pos_generation(struct pmkv *kv, struct log_pos pos)
+{
+    uint32_t segment = pos_place(&kv->shape, pos).segment;
+    return atomic_load_explicit(&kv->segments[segment].generation, memory_order_acquire);
 }
 static inline uint64_t units_of(uint64_t bytes)
 {

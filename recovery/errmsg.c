@@ -33,6 +33,11 @@ int err_phrase(int code, const char *format, ...)
     return code;
 }
 
+void err_clear(void)
+{
+    message[0] = 0;
+}
+
 const char *err_message(void)
 {
     return message;

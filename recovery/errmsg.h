@@ -13,6 +13,8 @@
 int err_fact(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "phrase: " in front of the message and returns `code`. */
 int err_phrase(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* No message: the status says all. */
+void err_clear(void);
 /* The message; "" when there was none. */
 const char *err_message(void);
 

@@ -17,21 +17,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Installs the handler (unless filter_only) and selects the copies. 0 or -errno. */
+/* Installs the handler (unless filter_only) and selects the copies. When another handler has taken
+ * our place since, goes in front of it again. 0, -EBUSY (displaced more than 8 times) or -errno. */
 int fault_guard_install(bool filter_only);
-/* For a program that owns SIGBUS: true when the signal was ours and is dealt with. */
+/* For a program that owns SIGBUS: true when the signal was ours and is dealt with. Call it first in
+ * the handler, with nothing held: for a portable copy it does not return, but jumps back into it.
+ */
 bool fault_guard_filter(void *siginfo, void *ucontext);
 /* Does the process's SIGBUS action still lead to us (always true after filter_only)? */
 bool fault_guard_is_ours(void);
 
-/* Registers a mapping; faults are only fixed up inside registered ones. 0 or -ENOSPC (64 at most). */
+/* Registers a mapping; faults are only fixed up inside registered ones. 0, -EINVAL (NULL or empty)
+ * or -ENOSPC (64 at most). */
 int fault_guard_register(void *base, size_t bytes);
 void fault_guard_unregister(void *base);
 
 /* Unblocks SIGBUS in the calling thread if it is blocked; does the work once per thread. */
 void fault_guard_thread(void);
 
-/* Takes the address of one asynchronous error reported for [base, base+bytes); false: none. */
+/* Takes the address of one asynchronous error reported for [base, base+bytes); false: none. A page
+ * reported again before it was taken comes out once; beyond 256 waiting ones reports are dropped.
+ */
 bool fault_guard_take_async(void *base, size_t bytes, uintptr_t *addr);
 
 /* Used by the exception table of mcsafe*.c: the fix-up for an instruction, or 0. */

@@ -5,12 +5,12 @@
  * Machine-check-safe copies: the only routines that touch pool memory.
  *
  * They are small leaf routines whose instruction ranges stand in a table with a fix-up address; the
- * SIGBUS handler (fault_guard.h) resumes a faulting one at its fix-up, and it returns how many bytes
- * moved. On CPUs without such routines a portable file with sigsetjmp does the same.
+ * SIGBUS handler (fault_guard.h) resumes a faulting one at its fix-up, and it returns how many
+ * bytes moved. On CPUs without such routines a portable file with sigsetjmp does the same.
  *
- * All return the number of bytes moved (touched) before poison, a lower bound: near the edge up to
- * 255 good bytes may be given up by a vector routine; mc_load finishes them byte-exactly before
- * it returns, so its count is exact.
+ * All return the number of bytes moved (touched) before poison. A load's count is exact to the
+ * byte, and nothing is written to dst beyond it. A store's and a touch's is a lower bound in whole
+ * lines: the line after it may have been stored, but not written back.
  */
 #ifndef PMKV_RECOVERY_MCSAFE_H
 #define PMKV_RECOVERY_MCSAFE_H
@@ -18,7 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Chooses the variants by CPUID, once; idempotent and thread safe. Called by fault_guard_install. */
+/* Chooses the variants by CPUID, once; idempotent and thread safe. Called by fault_guard_install.
+ */
 void mc_select(void);
 /* Name of the variant in use: "avx512", "avx2", "8-byte", "portable". */
 const char *mc_variant(void);

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "replay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../recovery/errmsg.h"
+#include "../recovery/media.h"
+#include "damage.h"
+#include "lane.h"
+#include "lost.h"
+#include "meta.h"
+#include "read.h"
+#include "repair.h"
+#include "segment.h"
+#include "space.h"
+#include "super.h"
+
+/* --- pass: segments --------------------------------------------------------------------------- */
+
+/* The table when the pool was closed cleanly, else (and wherever the table does not hold) the headers. */
+static int pass_segments(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    uint32_t segments = kv->vol.layout.segments, valid = 0;
+    struct segment_header *table = calloc(segments, sizeof *table);
+    if (!table)
+        return -ENOMEM;
+    if (r->clean && kv->super.table_version)
+        valid = table_read(kv, table);
+    r->clean = r->clean && valid == segments;
+    for (uint32_t i = 0; i < segments; i++)
+        if (r->clean)
+            segment_adopt(kv, &table[i]);
+        else
+            segment_read_headers(kv, i);
+    free(table);
+    return 0;
+}
+
+/* --- pass: rows ------------------------------------------------------------------------------- */
+
+static bool is_open(const struct segment *s)
+{
+    return atomic_load(&s->state) == SEGMENT_OPEN && s->kind != KIND_TWIN;
+}
+
+/* Rows of the segments that lanes were writing. Before anything is stored the superblock says that the
+ * pool is in use, and numbers below the old ceiling are never given out again (I3). */
+static int pass_rows(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    if (r->clean) {
+        for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
+            if (is_open(&kv->segments[i]))
+                atomic_store(&kv->segments[i].rows_durable, kv->segments[i].rows_used);
+        return 0;
+    }
+    int rc = replay_find_twins(r);
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
+        if (is_open(&kv->segments[i]))
+            rc = replay_segment_rows(r, i);
+    return rc;
+}
+
+/* --- pass: tails ------------------------------------------------------------------------------ */
+
+static struct lane *lane_for_tail(struct pmkv *kv, const struct lane_tail *t)
+{
+    if (t->kind == LANE_META || t->kind == LANE_CLEANER) {
+        struct lane *lane = t->kind == LANE_META ? kv->meta : kv->cleaner;
+        return lane->segment < 0 ? lane : NULL;
+    }
+    for (uint32_t i = 0; i < kv->lane_count; i++)
+        if (kv->lanes[i].segment < 0)
+            return &kv->lanes[i];
+    return NULL;
+}
+
+/* Gives a recovered or resumed row to readers, or completes it at once when no lane goes on with it. */
+static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane_tail *t)
+{
+    struct pmkv *kv = r->kv;
+    struct row_buf buf;
+    int rc = row_buf_alloc(kv, &buf);
+    if (rc)
+        return rc;
+    if (!replay_tail(r, t->segment, t->row, t->lines_used * LINE_BYTES, &buf)) {
+        row_buf_free(&buf);
+        return -EAGAIN;
+    }
+    if (kv->opts.read_only || !lane) {
+        if (kv->opts.read_only)
+            return replay_keep_ghost(r, &buf);
+        struct lane whole = {.whole_rows = true};
+        row_close_store(kv, &whole, &buf);
+        rc = media_drain(kv->vol.media);
+        row_buf_free(&buf);
+        return rc;
+    }
+    struct row_buf *to = &lane->rows[lane->current];
+    for (uint32_t i = 0; i < MAX_PARITY; i++)
+        buf.twin_off[i] = to->twin_off[i];
+    row_buf_free(to);
+    *to = buf;
+    return 0;
+}
+
+static bool tail_valid(const struct pmkv *kv, const struct lane_tail *t)
+{
+    const struct layout *l = &kv->vol.layout;
+    return t->segment < l->segments && t->row <= l->segment_rows && t->kind <= LANE_META &&
+           t->lines_used * LINE_BYTES <= row_payload(kv) && is_open(&kv->segments[t->segment]) &&
+           atomic_load(&kv->segments[t->segment].generation) == t->generation;
+}
+
+/* The segment's rows from this tail on were not what the close said: as after a crash. */
+static int recover_tail(struct replay *r, const struct lane_tail *t)
+{
+    int rc = r->twin_count ? 0 : replay_find_twins(r);
+    return rc ? rc : replay_segment_rows(r, t->segment);
+}
+
+/* I1: after a clean close a lane resumes at its tail. */
+static int pass_tails(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    int rc = 0;
+    for (uint32_t i = 0; r->clean && i < kv->tail_count && rc == 0; i++) {
+        const struct lane_tail *t = &kv->tails[i];
+        if (!tail_valid(kv, t))
+            continue;
+        struct segment *s = &kv->segments[t->segment];
+        struct lane *lane = lane_for_tail(kv, t);
+        atomic_store(&s->rows_durable, t->row);
+        rc = t->lines_used ? adopt_tail_row(r, lane, t) : 0;
+        if (rc == -EAGAIN) {
+            rc = recover_tail(r, t);
+            continue;
+        }
+        if (!lane || kv->opts.read_only) {
+            atomic_store(&s->rows_durable, kv->opts.read_only ? t->row : s->rows_used);
+            continue;
+        }
+        lane->segment = t->segment;
+        lane->next_row = t->row + (t->lines_used != 0);
+    }
+    return rc;
+}
+
+/* --- pass: own records ------------------------------------------------------------------------ */
+
+struct own {
+    struct replay *r;
+    uint32_t segment;
+    uint64_t lost_version, scan_seq;
+};
+
+static struct log_pos entry_pos(const struct pmkv *kv, uint32_t segment, const struct entry *e)
+{
+    struct row_place place = {segment, (uint32_t)(e->start / row_payload(kv)),
+                              (uint32_t)(e->start % row_payload(kv))};
+    return pos_make(&kv->shape, place);
+}
+
+static int note_lost_part(struct own *o, const struct meta_key *key, struct meta_ref ref)
+{
+    struct pmkv *kv = o->r->kv;
+    if (key->generation < kv->lost_version || key->parts == 0 || key->part >= key->parts ||
+        key->parts > 65536)
+        return 0;
+    if (key->generation > kv->lost_version) {
+        struct meta_ref *parts = calloc(key->parts, sizeof *parts);
+        if (!parts)
+            return -ENOMEM;
+        free(kv->lost_parts);
+        kv->lost_parts = parts;
+        kv->lost_part_count = key->parts;
+        kv->lost_version = key->generation;
+    }
+    if (key->part < kv->lost_part_count)
+        kv->lost_parts[key->part] = ref;
+    return 0;
+}
+
+/* The state of the scrub: the record with the highest number. */
+static void note_scan(struct own *o, const struct entry *e, struct meta_ref ref)
+{
+    struct pmkv *kv = o->r->kv;
+    if (e->value_bytes == sizeof kv->scan && e->seq >= o->scan_seq) {
+        o->scan_seq = e->seq;
+        kv->scan_pos = ref.pos;
+    }
+}
+
+static int own_record(void *arg, const struct entry *e)
+{
+    struct own *o = arg;
+    struct pmkv *kv = o->r->kv;
+    struct meta_key key;
+    if (e->type != RECORD_META || e->key_bytes != sizeof key)
+        return 0;
+    memcpy(&key, e->key, sizeof key);
+    struct meta_ref ref = {entry_pos(kv, o->segment, e), e->value_bytes};
+    switch (key.kind) {
+    case META_SUMMARY: {
+        bool current = key.segment < kv->vol.layout.segments && key.part < 65536 &&
+                       atomic_load(&kv->segments[key.segment].generation) == key.generation;
+        return current ? summary_note_part(kv, &key, ref) : 0;
+    }
+    case META_LOST:
+        return note_lost_part(o, &key, ref);
+    case META_SCAN:
+        note_scan(o, e, ref);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int scan_own_segment(struct own *o, uint32_t segment)
+{
+    struct entries list = {0};
+    o->segment = segment;
+    int rc = segment_scan(o->r->kv, segment, &list);
+    struct entries_reader readers[2] = {
+        {.bytes = list.bytes, .used = list.used},
+        {.bytes = o->r->kv->segments[segment].pending.bytes,
+         .used = o->r->kv->segments[segment].pending.used}};
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        struct entry e;
+        while (rc == 0 && entries_next(&readers[i], &e) == 1)
+            rc = own_record(o, &e);
+    }
+    entries_free(&list);
+    return rc;
+}
+
+static int read_own_value(struct pmkv *kv, struct log_pos pos, uint8_t **record,
+                          const uint8_t **value, uint32_t *bytes)
+{
+    struct record_header h;
+    if (pos.v == 0 || read_record(kv, pos, pos_generation(kv, pos), record) != FIND_HIT)
+        return -EIO;
+    memcpy(&h, *record, sizeof h);
+    *value = *record + sizeof h + h.key_bytes;
+    *bytes = h.value_bytes;
+    return 0;
+}
+
+static int load_lost(struct pmkv *kv)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < kv->lost_part_count && rc == 0; i++) {
+        uint8_t *record;
+        const uint8_t *value;
+        uint32_t bytes;
+        if (read_own_value(kv, kv->lost_parts[i].pos, &record, &value, &bytes))
+            continue; /* the list itself was hit: what it named is found again when it is read */
+        rc = lost_load_part(kv, value, bytes);
+        free(record);
+    }
+    return rc;
+}
+
+static void load_scan(struct pmkv *kv)
+{
+    uint8_t *record;
+    const uint8_t *value;
+    uint32_t bytes;
+    if (read_own_value(kv, kv->scan_pos, &record, &value, &bytes))
+        return;
+    if (bytes == sizeof kv->scan)
+        memcpy(&kv->scan, value, sizeof kv->scan);
+    if (kv->scan.state == PMKV_SCAN_RUNNING)
+        kv->scan.state = PMKV_SCAN_STOPPED; /* cut by a crash: the next one goes on there */
+    if (kv->scan.state > PMKV_SCAN_STOPPED)
+        kv->scan = (struct scan_record){0};
+    free(record);
+}
+
+static void count_own(struct pmkv *kv, struct meta_ref ref)
+{
+    if (ref.pos.v)
+        live_add(kv, pos_place(&kv->shape, ref.pos).segment,
+                 (int64_t)units_of(record_packed(sizeof(struct meta_key), ref.bytes)));
+}
+
+static int pass_own_records(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    struct own o = {.r = r};
+    int rc = 0;
+    uint32_t found_by_recovery = kv->lost_count;
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
+        if (kv->segments[i].kind == KIND_META)
+            rc = scan_own_segment(&o, i);
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
+        if (kv->segments[i].kind == KIND_META)
+            entries_clear(&kv->segments[i].pending);
+        for (uint32_t p = 0; p < kv->segments[i].part_count; p++)
+            count_own(kv, kv->segments[i].parts[p]);
+    }
+    for (uint32_t i = 0; i < kv->lost_part_count; i++)
+        count_own(kv, kv->lost_parts[i]);
+    count_own(kv, (struct meta_ref){kv->scan_pos, sizeof kv->scan});
+    load_scan(kv);
+    /* Entries that recovery found get numbers behind those of the list. */
+    struct lost_entry **fresh = kv->lost;
+    kv->lost = NULL;
+    kv->lost_count = kv->lost_capacity = 0;
+    kv->lost_next_id = 0;
+    if (rc == 0)
+        rc = load_lost(kv);
+    for (uint32_t i = 0; i < found_by_recovery; i++) {
+        lost_add(kv, fresh[i], fresh[i]->key, fresh[i]->in_index);
+        free(fresh[i]);
+    }
+    free(fresh);
+    return rc;
+}
+
+/* --- pass: index ------------------------------------------------------------------------------ */
+
+/* Reads the parts of a summary into a list; false when one is missing or the last one is not there. */
+static bool summary_complete(struct pmkv *kv, uint32_t segment, bool sealed, struct entries *list,
+                             int *rc)
+{
+    struct segment *s = &kv->segments[segment];
+    bool last = !sealed;
+    for (uint32_t i = 0; i < s->part_count; i++) {
+        uint8_t *record;
+        const uint8_t *value;
+        uint32_t bytes;
+        struct summary_base base;
+        if (read_own_value(kv, s->parts[i].pos, &record, &value, &bytes))
+            return false;
+        memcpy(&base, value, sizeof base < bytes ? sizeof base : bytes);
+        last |= bytes >= sizeof base && base.last == 1;
+        struct entries_reader r = {.bytes = value + sizeof base,
+                                   .used = bytes - sizeof base,
+                                   .last_start = base.start,
+                                   .last_seq = base.seq};
+        struct entry e;
+        int more;
+        while (*rc == 0 && (more = entries_next(&r, &e)) == 1)
+            *rc = entries_add(list, &e);
+        free(record);
+        if (*rc)
+            return false;
+    }
+    return last;
+}
+
+static int enter_segment(struct replay *r, uint32_t segment)
+{
+    struct pmkv *kv = r->kv;
+    struct segment *s = &kv->segments[segment];
+    struct entries list = {0};
+    bool sealed = atomic_load(&s->state) == SEGMENT_SEALED;
+    int rc = 0;
+    bool from_parts = (sealed || r->clean) && s->pending.count == 0 &&
+                      summary_complete(kv, segment, sealed, &list, &rc);
+    if (rc == 0 && !from_parts && s->pending.count == 0) {
+        /* No whole summary: the records themselves, and they are summed up anew. */
+        entries_clear(&list);
+        rc = segment_scan(kv, segment, &s->pending);
+        s->part_count = 0;
+        s->summarised = false;
+    }
+    const struct entries *from = from_parts ? &list : &s->pending;
+    struct entries_reader reader = {.bytes = from->bytes, .used = from->used};
+    struct entry e;
+    while (rc == 0 && entries_next(&reader, &e) == 1)
+        rc = replay_enter(r, segment, &e);
+    entries_free(&list);
+    return rc;
+}
+
+static int pass_index(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    int rc = 0;
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++) {
+        if (kv->segments[i].kind == KIND_LOG)
+            rc = enter_segment(r, i);
+        if (kv->opts.progress && i % 16 == 0 &&
+            kv->opts.progress(kv->opts.progress_arg, "index", i, kv->vol.layout.segments))
+            rc = -ECANCELED;
+    }
+    return rc;
+}
+
+static int pass_long_values(struct replay *r)
+{
+    return replay_drop_orphans(r);
+}
+
+static int pass_lost(struct replay *r)
+{
+    int rc = replay_apply_lost(r);
+    replay_drop_tombstones(r);
+    return rc;
+}
+
+/* --- pass: bad ranges ------------------------------------------------------------------------- */
+
+static int pass_bad_ranges(struct replay *r)
+{
+    repair_collect_listed(r->kv);
+    return 0;
+}
+
+/* --- pass: settle ----------------------------------------------------------------------------- */
+
+/* Segments no lane goes on with: empty ones are freed, others sealed (their summary follows). */
+static int settle_segment(struct replay *r, uint32_t i)
+{
+    struct pmkv *kv = r->kv;
+    struct segment *s = &kv->segments[i];
+    if (!is_open(s))
+        return 0;
+    for (uint32_t k = 0; k < kv->lane_count + 2; k++)
+        if (kv->lanes[k].segment == i)
+            return 0;
+    if (s->rows_used == 0 && !kv->opts.read_only)
+        return segment_end(kv, i);
+    s->sealed_seq = atomic_load(&kv->counter);
+    s->summarised = false;
+    atomic_store(&s->state, SEGMENT_SEALED);
+    return 0;
+}
+
+static int pass_settle(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    int rc = 0;
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
+        rc = settle_segment(r, i);
+    if (rc == 0 && !kv->opts.read_only)
+        rc = lanes_assign_twins(kv);
+    space_init(kv);
+    for (uint32_t k = 0; k < kv->lane_count + 2 && rc == 0 && !kv->opts.read_only; k++)
+        rc = lane_resume_row(kv, &kv->lanes[k]);
+    if (rc == 0 && !kv->opts.read_only)
+        rc = lost_save(kv);
+    return rc ? rc : replay_complete_damaged(r);
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+static const struct pass {
+    const char *name;
+    int (*run)(struct replay *r);
+} passes[] = {
+    {"segments", pass_segments},       /* states and generations */
+    {"rows", pass_rows},               /* complete what a crash left open (I1) */
+    {"tails", pass_tails},             /* or take up what a clean close left */
+    {"own records", pass_own_records}, /* summaries, lost list, scan state */
+    {"index", pass_index},             /* from summaries, else from records */
+    {"long values", pass_long_values}, /* pieces without a manifest go */
+    {"lost", pass_lost},               /* lost marks; tombstones nothing needs go */
+    {"bad ranges", pass_bad_ranges},   /* what the kernel knows, for repair */
+    {"settle", pass_settle},           /* segments, twins, lanes; losses become durable */
+};
+
+static int replay_buffers(struct replay *r)
+{
+    r->payload = malloc(row_payload(r->kv));
+    r->candidate = malloc(row_payload(r->kv));
+    r->merged = malloc(row_payload(r->kv));
+    int rc = row_image_init(&r->image, &r->kv->vol.layout);
+    return rc == 0 && r->payload && r->candidate && r->merged ? 0 : -ENOMEM;
+}
+
+static void replay_free(struct replay *r)
+{
+    free(r->payload);
+    free(r->candidate);
+    free(r->merged);
+    free(r->twins);
+    free(r->extents.list);
+    free(r->manifests.list);
+    free(r->tombstones.list);
+    for (uint32_t i = 0; i < r->damaged_count; i++)
+        row_buf_free(&r->damaged[i]);
+    free(r->damaged);
+    row_image_free(&r->image);
+}
+
+int replay_run(struct pmkv *kv, bool clean)
+{
+    struct replay r = {.kv = kv, .clean = clean};
+    int rc = replay_buffers(&r);
+    for (size_t i = 0; i < sizeof passes / sizeof *passes && rc == 0; i++) {
+        if (kv->opts.progress &&
+            kv->opts.progress(kv->opts.progress_arg, passes[i].name, 0, 0))
+            rc = -ECANCELED;
+        if (rc == 0)
+            rc = passes[i].run(&r);
+        if (rc)
+            err_phrase(rc, "recovery pass \"%s\"", passes[i].name);
+    }
+    kv->recovered = !r.clean;
+    replay_free(&r);
+    return rc;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* Building the index from entries. The highest sequence number of a key wins; every other put of it on
+ * the medium is an older version its slot counts (I8). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lost.h"
+#include "read.h"
+#include "replay.h"
+
+static int note(struct notes *n, struct noted noted)
+{
+    if (n->count == n->capacity) {
+        uint32_t capacity = n->capacity ? n->capacity * 2 : 256;
+        struct noted *list = realloc(n->list, capacity * sizeof *list);
+        if (!list)
+            return -ENOMEM;
+        n->list = list;
+        n->capacity = capacity;
+    }
+    n->list[n->count++] = noted;
+    return 0;
+}
+
+static bool is_version(uint8_t type)
+{
+    return type == RECORD_PUT || type == RECORD_MANIFEST;
+}
+
+/* What stands under a slot that may be of the same key. */
+struct standing {
+    struct slot_ref ref;
+    struct record_header h;
+    bool same;
+};
+
+static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_bytes)
+{
+    if (key_bytes != e->key_bytes || memcmp(key, e->key, e->kept_bytes) != 0)
+        return false;
+    return e->kept_bytes == e->key_bytes || hash64(key, key_bytes) == e->hash;
+}
+
+/* Reads the key under the slot, from the record, else from its summary entry. */
+static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
+{
+    struct log_pos pos = {slot_position(st->ref.slot)};
+    struct row_place place = pos_place(&kv->shape, pos);
+    uint64_t generation = atomic_load(&kv->segments[place.segment].generation);
+    uint8_t head[RECORD_HEADER_BYTES + 256];
+    st->same = false;
+    if (e->key_bytes <= 256 && place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
+        payload_load(kv, place, head, RECORD_HEADER_BYTES + e->key_bytes) == 0) {
+        memcpy(&st->h, head, sizeof st->h);
+        const uint8_t *key = head + RECORD_HEADER_BYTES;
+        if (st->h.key_bytes == e->key_bytes &&
+            record_check_holds(&st->h, hash64(key, e->key_bytes),
+                               record_secret(kv->vol.secret, generation, pos))) {
+            st->same = same_key(e, key, e->key_bytes);
+            return 0;
+        }
+    }
+    uint8_t *record;
+    enum find_result r = read_record(kv, pos, generation, &record);
+    if (r == FIND_HIT) {
+        memcpy(&st->h, record, sizeof st->h);
+        st->same = same_key(e, record + sizeof st->h, st->h.key_bytes);
+        free(record);
+        return 0;
+    }
+    struct entry there;
+    uint8_t name[ENTRY_KEY_MAX];
+    if (r == FIND_NOMEM)
+        return -ENOMEM;
+    if (entry_at(kv, pos, &there, name)) {
+        st->h = (struct record_header){.type = there.type,
+                                       .key_bytes = (uint16_t)there.key_bytes,
+                                       .value_bytes = there.value_bytes,
+                                       .seq = there.seq};
+        st->same = there.key_bytes == e->key_bytes && there.hash == e->hash &&
+                   memcmp(name, e->key, e->kept_bytes) == 0;
+    }
+    return 0;
+}
+
+static int find_standing(struct pmkv *kv, const struct entry *e, struct standing *st, bool *found)
+{
+    struct index_find f;
+    *found = false;
+    index_find_begin(kv->index, e->hash, &f);
+    while (index_find_next(&f, &st->ref)) {
+        int rc = read_standing(kv, e, st);
+        if (rc)
+            return rc;
+        if (st->same) {
+            *found = true;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+static int64_t standing_units(const struct record_header *h)
+{
+    return (int64_t)units_of(record_packed(h->key_bytes, h->value_bytes));
+}
+
+static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos, int64_t units)
+{
+    struct standing st;
+    bool found;
+    uint32_t stripe = index_stripe(e->hash), segment = pos_place(&kv->shape, pos).segment;
+    int rc = find_standing(kv, e, &st, &found);
+    if (rc)
+        return rc;
+    if (!found) {
+        rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
+        if (rc == 0) {
+            live_add(kv, segment, units);
+            index_keys_add(kv->index, stripe, is_version(e->type));
+        }
+        return rc;
+    }
+    uint32_t older = slot_older(st.ref.slot);
+    if (e->seq > st.h.seq) {
+        uint32_t before = pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
+        index_replace(kv->index, &st.ref,
+                      slot_make(pos.v, older + is_version(st.h.type), e->hash));
+        live_add(kv, before, -standing_units(&st.h));
+        live_add(kv, segment, units);
+        index_keys_add(kv->index, stripe, is_version(e->type) - is_version(st.h.type));
+    } else if (is_version(e->type)) {
+        index_replace(kv->index, &st.ref,
+                      slot_with(st.ref.slot, slot_position(st.ref.slot), older + 1));
+    }
+    return 0;
+}
+
+int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
+{
+    struct pmkv *kv = r->kv;
+    uint32_t row = (uint32_t)(e->start / row_payload(kv));
+    uint32_t offset = (uint32_t)(e->start % row_payload(kv));
+    if (row >= kv->vol.layout.segment_rows ||
+        offset + record_bytes(e->key_bytes, e->value_bytes) > row_payload(kv))
+        return 0; /* no record can be there: the entry does not hold */
+    struct log_pos pos = pos_make(&kv->shape, (struct row_place){segment, row, offset});
+    uint64_t packed = record_packed(e->key_bytes, e->value_bytes);
+    struct noted n = {.hash = e->hash, .pos = pos, .units = (uint32_t)units_of(packed)};
+    uint32_t stripe = index_stripe(e->hash);
+    int rc = 0;
+    if (e->type == RECORD_MANIFEST)
+        rc = note(&r->manifests, n);
+    else if (e->type == RECORD_TOMBSTONE)
+        rc = note(&r->tombstones, n);
+    index_lock(kv->index, stripe);
+    if (rc == 0 && e->type == RECORD_EXTENT) {
+        struct extent_key key;
+        memcpy(&key, e->key, sizeof key);
+        n.value_id = key.value_id;
+        struct standing st;
+        bool found;
+        rc = find_standing(kv, e, &st, &found); /* a copy of the cleaner's may stand beside it */
+        if (rc == 0 && !found) {
+            rc = note(&r->extents, n);
+            if (rc == 0)
+                rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
+            if (rc == 0)
+                live_add(kv, segment, n.units);
+        }
+    } else if (rc == 0 && e->type != RECORD_META && e->type != RECORD_COMMIT) {
+        rc = enter_key(kv, e, pos, n.units);
+    }
+    index_unlock(kv->index, stripe);
+    index_grow_step(kv->index);
+    return rc;
+}
+
+/* --- afterwards ------------------------------------------------------------------------------- */
+
+static bool slot_current(struct pmkv *kv, const struct noted *n, struct slot_ref *ref)
+{
+    struct index_find f;
+    index_find_begin(kv->index, n->hash, &f);
+    while (index_find_next(&f, ref))
+        if (slot_position(ref->slot) == n->pos.v)
+            return true;
+    return false;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void drop_slot(struct pmkv *kv, const struct noted *n)
+{
+    struct slot_ref ref;
+    index_lock(kv->index, index_stripe(n->hash));
+    if (slot_current(kv, n, &ref)) {
+        index_remove(kv->index, &ref);
+        live_add(kv, pos_place(&kv->shape, n->pos).segment, -(int64_t)n->units);
+    }
+    index_unlock(kv->index, index_stripe(n->hash));
+}
+
+int replay_drop_orphans(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    uint64_t *ids = malloc((r->manifests.count + 1) * sizeof *ids);
+    uint32_t count = 0;
+    if (!ids)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < r->manifests.count; i++) {
+        struct slot_ref ref;
+        uint8_t *record;
+        const struct noted *n = &r->manifests.list[i];
+        if (!slot_current(kv, n, &ref))
+            continue;
+        uint64_t generation =
+            pos_generation(kv, n->pos);
+        if (read_record(kv, n->pos, generation, &record) != FIND_HIT)
+            continue;
+        struct record_header h;
+        struct manifest m;
+        memcpy(&h, record, sizeof h);
+        memcpy(&m, record + sizeof h + h.key_bytes, sizeof m);
+        ids[count++] = m.value_id;
+        free(record);
+    }
+    qsort(ids, count, sizeof *ids, compare_ids);
+    for (uint32_t i = 0; i < r->extents.count; i++)
+        if (!bsearch(&r->extents.list[i].value_id, ids, count, sizeof *ids, compare_ids))
+            drop_slot(kv, &r->extents.list[i]);
+    free(ids);
+    return 0;
+}
+
+void replay_drop_tombstones(struct replay *r)
+{
+    for (uint32_t i = 0; i < r->tombstones.count; i++) {
+        struct slot_ref ref;
+        if (slot_current(r->kv, &r->tombstones.list[i], &ref) && slot_older(ref.slot) == 0)
+            drop_slot(r->kv, &r->tombstones.list[i]);
+    }
+}
+
+/* --- lost records ----------------------------------------------------------------------------- */
+
+/* The slot of the key a lost entry names; by its whole name where that is kept, else by hash. */
+static bool find_lost_slot(struct pmkv *kv, const struct lost_entry *l, struct standing *st)
+{
+    struct entry e = {.key_bytes = l->key_bytes,
+                      .kept_bytes = l->kept_bytes,
+                      .key = l->key,
+                      .hash = l->hash};
+    bool found;
+    st->h = (struct record_header){0};
+    return find_standing(kv, &e, st, &found) == 0 && found;
+}
+
+/* Returns false when a newer record voids the entry. */
+static int apply_lost(struct pmkv *kv, struct lost_entry *l)
+{
+    struct standing st;
+    uint32_t stripe = index_stripe(l->hash);
+    struct log_pos mark = {l->id | POSITION_LOST};
+    int rc = 1;
+    index_lock(kv->index, stripe);
+    if (!find_lost_slot(kv, l, &st)) {
+        rc = index_insert(kv->index, l->hash, slot_make(mark.v, 0, l->hash)) ? -ENOMEM : 1;
+    } else if (l->seq != 0 && st.h.seq > l->seq) {
+        rc = 0;
+    } else {
+        uint32_t segment = pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
+        index_replace(kv->index, &st.ref,
+                      slot_make(mark.v, slot_older(st.ref.slot) + 1, l->hash));
+        live_add(kv, segment, -standing_units(&st.h));
+        index_keys_add(kv->index, stripe, -(int64_t)is_version(st.h.type));
+    }
+    index_unlock(kv->index, stripe);
+    return rc;
+}
+
+int replay_apply_lost(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    uint32_t kept = 0;
+    int rc = 0;
+    for (uint32_t i = 0; i < kv->lost_count; i++) {
+        int keep = kv->lost[i]->in_index && rc == 0 ? apply_lost(kv, kv->lost[i]) : 1;
+        if (keep < 0)
+            rc = keep;
+        if (keep != 0) {
+            kv->lost[kept++] = kv->lost[i];
+        } else {
+            free(kv->lost[i]);
+            kv->lost_dirty = true;
+        }
+    }
+    kv->lost_count = kept;
+    return rc;
+}
