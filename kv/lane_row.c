@@ -212,9 +212,22 @@ static void store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, co
     }
 }
 
+/* The rest of the last group, as zeros: its check covers it, and the medium holds what was there in an
+ * earlier generation. */
+static void fill_last_group(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    uint32_t in = buf->fill % PAGE_PAYLOAD_BYTES, rest = in % GROUP_BYTES;
+    if (rest == 0)
+        return;
+    uint32_t end = in - rest + group_bytes(in / GROUP_BYTES);
+    buf->fill += end - in;
+    row_store(kv, lane, buf);
+}
+
 void row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     const struct layout *l = &kv->vol.layout;
+    fill_last_group(kv, lane, buf);
     row_progress(kv, buf, true);
     seal_data_pages(kv, buf);
     seal_parity_pages(kv, buf);

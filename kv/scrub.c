@@ -150,7 +150,8 @@ static void look_row(struct pmkv *kv, uint32_t segment, uint32_t row, struct row
     if (lane) {
         uint32_t copies = lane->whole_rows || buf->state == ROW_CLOSING ? 0 : row_copies(kv);
         for (uint32_t copy = 0; copy < copies; copy++)
-            look_open_copy(kv, buf, copy);
+            if (copy == 0 || twins_are_parity(kv) || buf->twin_off[copy - 1]) /* ghosts have none */
+                look_open_copy(kv, buf, copy);
         if (copies == 0 || !twins_are_parity(kv))
             look_touch_row(kv, segment, row);
         lane_unlock(lane);
@@ -275,7 +276,9 @@ void scrub_run(struct pmkv *kv)
     scan_begin(kv);
     w.next = (uint32_t)kv->scan.cursor;
     repair_collect_listed(kv);
-    bool wanted = true;
+    pthread_mutex_lock(&kv->work_lock);
+    bool wanted = kv->scrub_wanted; /* it may have been stopped before it began */
+    pthread_mutex_unlock(&kv->work_lock);
     for (uint64_t saved = now_seconds(); wanted && !scrub_walk_done(&w);) {
         uint64_t bytes = scrub_walk_step(&w);
         keeper_chores(kv);
@@ -307,7 +310,7 @@ void *keeper_main(void *arg)
     while (!atomic_load(&kv->stopping)) {
         keeper_chores(kv);
         pthread_mutex_lock(&kv->work_lock);
-        bool scrub = kv->scrub_wanted;
+        bool scrub = kv->scrub_running;
         if (!scrub && !atomic_load(&kv->stopping)) {
             struct timespec until;
             clock_gettime(CLOCK_REALTIME, &until);
