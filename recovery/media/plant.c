@@ -18,8 +18,10 @@
 #include "map.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../errmsg.h"
 #include "holes.h"
@@ -124,29 +126,74 @@ int planted_add_holes(struct media *m, struct mapping *map)
     return rc == -ENOTSUP || rc == -ENOMEM ? 0 : rc;
 }
 
-static int each_planted(struct media *m, struct mapping *map,
-                        int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg)
+/* --- the list of bad ranges ------------------------------------------------------------------- */
+
+struct bad_pages {
+    uint64_t *words; /* a bit for each page */
+};
+
+static int note_hole(void *arg, uint64_t off, uint64_t bytes)
 {
-    for (uint64_t off = 0; off < m->size;) {
+    const struct bad_pages *bad = arg;
+    for (uint64_t page = off / PAGE_BYTES; page < (off + bytes) / PAGE_BYTES; page++)
+        bad->words[page / 64] |= 1ull << (page % 64);
+    return 0;
+}
+
+static bool is_bad(const struct bad_pages *bad, uint64_t off)
+{
+    uint64_t page = off / PAGE_BYTES;
+    return bad->words[page / 64] >> (page % 64) & 1;
+}
+
+static int each_range(const struct bad_pages *bad, uint64_t size,
+                      int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg)
+{
+    for (uint64_t off = 0; off < size;) {
         uint64_t end = off;
-        while (end < m->size && planted_has(map, end))
+        while (end < size && is_bad(bad, end))
             end += PAGE_BYTES;
-        if (end > off) {
-            int rc = fn(arg, off, end - off);
-            if (rc != 0)
-                return rc;
-        }
+        int rc = end > off ? fn(arg, off, end - off) : 0;
+        if (rc != 0)
+            return rc;
         off = end + PAGE_BYTES;
     }
     return 0;
 }
 
+/* Holes, and what is planted: tmpfs with huge pages may fill the hole beside one that is repaired.
+ */
 int planted_bad_ranges(struct media *m, struct mapping *map,
                        int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg)
 {
-    if (map->unit > PAGE_BYTES) /* hugetlbfs has no SEEK_HOLE */
-        return each_planted(m, map, fn, arg);
-    return holes_foreach(m->fd, m->size, fn, arg);
+    size_t words = (size_t)(m->size / PAGE_BYTES + 63) / 64;
+    struct bad_pages bad = {calloc(words, sizeof(uint64_t))};
+    if (!bad.words)
+        return err_fact(-ENOMEM, "no memory for the list of bad pages");
+    for (size_t i = 0; i < words; i++)
+        bad.words[i] = atomic_load_explicit(&map->planted.words[i], memory_order_acquire);
+    int rc = map->unit > PAGE_BYTES ? 0 /* hugetlbfs has no SEEK_HOLE */
+                                    : holes_foreach(m->fd, m->size, note_hole, &bad);
+    if (rc == 0)
+        rc = each_range(&bad, m->size, fn, arg);
+    free(bad.words);
+    return rc;
+}
+
+/* --- injection -------------------------------------------------------------------------------- */
+
+/* tmpfs makes a hole of one page in a huge page by splitting it, and quietly writes zeros where it
+ * cannot, because somebody holds the page for a moment. So it is tried for a while; zeros fail
+ * their checks after a reopen, which comes to the same. */
+static int punch_until_hole(int fd, uint64_t off, uint64_t bytes)
+{
+    for (int tries = 0;; tries++) {
+        int rc = holes_punch(fd, off, bytes);
+        if (rc < 0 || bytes > PAGE_BYTES || lseek(fd, (off_t)off, SEEK_HOLE) == (off_t)off ||
+            tries == 50)
+            return rc;
+        usleep(1000);
+    }
 }
 
 int planted_inject(struct media *m, struct mapping *map, uint64_t off)
@@ -156,7 +203,7 @@ int planted_inject(struct media *m, struct mapping *map, uint64_t off)
     int rc = planted_add(m, map, off, map->unit);
     if (rc < 0)
         return rc;
-    rc = holes_punch(m->fd, off, map->unit);
+    rc = punch_until_hole(m->fd, off, map->unit);
     if (rc < 0 && !was) {
         char fact[256];
         strncpy(fact, err_message(), sizeof fact - 1);

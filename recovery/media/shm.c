@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../errmsg.h"
@@ -109,6 +110,20 @@ static int shm_inject_bytes(struct media *m, uint64_t off, const void *src, size
                                   : file_write_at(m, off, src, bytes);
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* Not where a page is lost: the kernel would make zeros of the hole. */
+static bool shm_join_huge(struct media *m, uint64_t off, uint64_t bytes)
+{
+    struct mapping *map = m->impl;
+    if (map->unit > PAGE_BYTES)
+        return true;
+    return planted_short(map, off, bytes) == bytes &&
+           madvise(m->base + off, bytes, MADV_COLLAPSE) == 0;
+}
+
 static void shm_close(struct media *m)
 {
     mapping_close(m, m->impl);
@@ -123,6 +138,7 @@ static const struct media_ops plain_ops = {
     .recovery_write = shm_recovery_write,
     .inject_poison = shm_inject_poison,
     .inject_bytes = shm_inject_bytes,
+    .join_huge = shm_join_huge,
     .close = shm_close,
 };
 
@@ -134,6 +150,7 @@ static const struct media_ops fence_ops = {
     .recovery_write = shm_recovery_write,
     .inject_poison = shm_inject_poison,
     .inject_bytes = shm_inject_bytes,
+    .join_huge = shm_join_huge,
     .close = shm_close,
 };
 

@@ -12,17 +12,23 @@
 
 #include "recovery/errmsg.h"
 
+static const char *directory(const char *variable, const char *otherwise)
+{
+    const char *dir = getenv(variable);
+    return dir && *dir ? dir : otherwise;
+}
+
 const struct kit_place *kit_memory(void)
 {
-    static const struct kit_place place = {"shm", "/dev/shm", MEDIA_SHM};
+    static struct kit_place place = {"shm", NULL, MEDIA_SHM};
+    place.dir = directory("PMKV_TEST_MEMORY_DIR", "/dev/shm");
     return &place;
 }
 
 const struct kit_place *kit_disk(void)
 {
     static struct kit_place place = {"file", NULL, MEDIA_FILE};
-    const char *dir = getenv("PMKV_TEST_DIR");
-    place.dir = dir && *dir ? dir : "/var/tmp";
+    place.dir = directory("PMKV_TEST_DIR", "/var/tmp");
     return &place;
 }
 

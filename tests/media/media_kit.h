@@ -18,7 +18,7 @@ struct kit_place {
     const char *dir;
     enum media_backend backend;
 };
-const struct kit_place *kit_memory(void); /* /dev/shm */
+const struct kit_place *kit_memory(void); /* PMKV_TEST_MEMORY_DIR, or /dev/shm */
 const struct kit_place *kit_disk(void);   /* PMKV_TEST_DIR, or /var/tmp */
 
 /* A path of this process; what was there is removed now and at exit. */

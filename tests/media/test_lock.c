@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +39,15 @@ static int try_open_elsewhere(const struct media_args *args)
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFEXITED(status));
     return -WEXITSTATUS(status);
+}
+
+/* A child that does not outlive a failed test. */
+static pid_t fork_child(void)
+{
+    pid_t child = fork();
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
 }
 
 Test(lock, a_writer_is_alone)
@@ -84,7 +94,7 @@ Test(lock, a_child_that_closes_does_not_free_the_parents_pool)
 {
     kit_path(path, kit_memory(), "child");
     struct media *m = kit_create(path);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         media_close(&m);
         _exit(0);
@@ -100,7 +110,7 @@ Test(lock, a_living_child_does_not_keep_a_closed_pool_busy)
 {
     kit_path(path, kit_memory(), "living");
     struct media *m = kit_create(path);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0)
         for (;;)
             pause();
@@ -118,7 +128,7 @@ Test(lock, a_killed_process_leaves_no_lock)
     media_close(&m);
     int ends[2];
     cr_assert_eq(pipe(ends), 0);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
         m = kit_open(path);
         if (write(ends[1], "!", 1) == 1)

@@ -176,6 +176,7 @@ Test(shm, a_file_cut_while_open_is_unavailable_not_damaged)
     cr_assert_eq(media_present(m), -EIO);
     int rc = media_recovery_write(media_recover(m, 8 * PAGE_BYTES), page);
     cr_assert_eq(rc, -ENODEV, "%d: %s", rc, err_message());
+    cr_assert_eq(media_inject_bytes(m, 8 * PAGE_BYTES, "x", 1), -ENODEV);
     cr_assert_eq(kit_file_size(path), 8 * PAGE_BYTES, "the file was made longer");
     media_close(&m);
 }
