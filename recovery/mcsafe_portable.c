@@ -7,9 +7,9 @@
  *
  * There is no table of instructions here: a copy announces itself in a thread-local frame, and the
  * SIGBUS handler jumps back to it. sigsetjmp does not save the signal mask (a system call, 170 ns);
- * the handler puts back the mask that the kernel saved in the ucontext, which is the true one even
- * inside a handler of the embedding program. Frames nest: a signal handler may interrupt one copy
- * and make another.
+ * the handler leaves in the frame the mask that the kernel saved in the ucontext, which is the true
+ * one even inside a handler of the embedding program. Frames nest: a signal handler may interrupt
+ * one copy and make another.
  *
  * Words are loaded before they are stored, and progress is counted after the store, both enforced
  * by compiler barriers: nothing is written beyond what could be read.
@@ -72,6 +72,7 @@ static inline void line_write_back(const char *line)
 
 struct escape {
     sigjmp_buf place;
+    sigset_t mask; /* of the interrupted copy */
     struct escape *outer;
 };
 
@@ -92,6 +93,8 @@ static size_t guarded(step_fn step, void *dst, const void *src, size_t bytes, si
         __asm__ volatile("" ::: "memory");
         step(dst, src, bytes, &done);
     } else {
+        /* Only here: a signal that waits for it must not pile up on the handler's frame. */
+        pthread_sigmask(SIG_SETMASK, &here.mask, NULL);
         errno = errno_before; /* the handler did not end, so it did not put it back */
     }
     innermost = here.outer;
@@ -104,7 +107,7 @@ bool mc_portable_escape(const void *ucontext)
     if (!frame)
         return false;
     const ucontext_t *uc = ucontext;
-    pthread_sigmask(SIG_SETMASK, &uc->uc_sigmask, NULL);
+    frame->mask = uc->uc_sigmask;
     siglongjmp(frame->place, 1);
 }
 
