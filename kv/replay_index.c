@@ -147,6 +147,8 @@ int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
     if (row >= kv->vol.layout.segment_rows ||
         offset + record_bytes(e->key_bytes, e->value_bytes) > row_payload(kv))
         return 0; /* no record can be there: the entry does not hold */
+    if (kv->segments[segment].retired_rows >> row & 1) /* retired with this record in it */
+        atomic_store(&kv->segments[segment].evacuate, true);
     struct log_pos pos = pos_make(&kv->shape, (struct row_place){segment, row, offset});
     uint64_t packed = record_packed(e->key_bytes, e->value_bytes);
     struct noted n = {.hash = e->hash, .pos = pos, .units = (uint32_t)units_of(packed)};

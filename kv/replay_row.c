@@ -463,6 +463,12 @@ static int recover_row(struct replay *r, struct row_ref ref, bool later_content,
     int rc = collect_records(r, ref, &j, rr, unreadable);
     if (rc)
         return rc;
+    struct segment *s = &r->kv->segments[ref.segment];
+    if (s->retired_rows >> ref.row & 1) {
+        if (!j.checked && rr->count == 0)
+            return 0; /* it was out of use before anything was written to it */
+        atomic_store(&s->evacuate, true);
+    }
     bool fenced = j.closed || later_content || (j.checked && !stored_whole(rr));
     uint32_t fill = settle_row(r, ref, fenced, rr, unreadable, &damaged);
     rc = gather_records(r, ref, rr, g);
@@ -490,8 +496,7 @@ int replay_segment_rows(struct replay *r, uint32_t segment)
     uint32_t rows = 0;
     int rc = rows_with_content(r, segment, &rr, &rows);
     for (uint32_t row = 0; row < rows && rc == 0; row++)
-        if (!(s->retired_rows >> row & 1))
-            rc = recover_row(r, row_ref_of(kv, segment, row), row + 1 < rows, &rr, &g);
+        rc = recover_row(r, row_ref_of(kv, segment, row), row + 1 < rows, &rr, &g);
     gathering_settle(&g);
     entries_clear(&s->pending);
     if (rc == 0)
