@@ -46,10 +46,9 @@ enum media_durability {
 struct media;
 
 struct media_ops {
-    /* store, drain, present, recovery_write, inject_bytes and close are never NULL (an empty medium
-     * has no use for two of them); of the others NULL says that the medium has no such thing. */
     /* NULL: pool memory is mapped at media->base and mc_load serves (all but sim and empty files).
-     */
+     * Never NULL: store, drain, present, recovery_write, inject_bytes, close (an empty file does
+     * without two of them). Of the others NULL says that the medium has no such thing. */
     size_t (*load)(struct media *m, uint64_t off, void *dst, size_t bytes);
     size_t (*store)(struct media *m, uint64_t off, const void *src, size_t bytes);
     int (*drain)(struct media *m);
