@@ -192,6 +192,19 @@ static int copy_record(struct cleaning *c, const struct entry *e, const uint8_t 
     return rc;
 }
 
+/* A tombstone that cannot be read: its summary entry says all that it said. */
+static int copy_tombstone(struct cleaning *c, const struct entry *e, struct log_pos from)
+{
+    uint8_t record[RECORD_HEADER_BYTES + ENTRY_KEY_MAX];
+    struct record_header h = {.type = RECORD_TOMBSTONE,
+                              .key_bytes = (uint16_t)e->key_bytes,
+                              .seq = e->seq,
+                              .value_hash = hash64(record, 0)};
+    memcpy(record, &h, sizeof h);
+    memcpy(record + sizeof h, e->key, e->key_bytes);
+    return copy_record(c, e, record, from);
+}
+
 static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos from)
 {
     struct pmkv *kv = c->kv;
@@ -277,7 +290,10 @@ static int clean_entry(struct cleaning *c, uint32_t victim, const struct entry *
         free(record);
         return rc;
     }
-    case FIND_LOST: /* damage is never copied forward (I6): it is entered as lost */
+    case FIND_LOST:
+        if (e->type == RECORD_TOMBSTONE && e->kept_bytes == e->key_bytes)
+            return copy_tombstone(c, e, pos);
+        /* damage is never copied forward (I6): it is entered as lost */
         lost_discover(kv, (struct row_ref){victim, place.row, generation});
         index_lock(kv->index, index_stripe(e->hash));
         live = slot_at(kv, e->hash, pos, &ref);
@@ -397,8 +413,21 @@ static int64_t free_target(const struct pmkv *kv)
     return kv->reserve_segments + kv->lane_count + 2 + kv->vol.layout.segments / 64;
 }
 
+/* The cleaner's own segment is to be evacuated: it goes on in another one. */
+static void leave_evacuated(struct pmkv *kv)
+{
+    lane_lock(kv->cleaner);
+    int64_t own = kv->cleaner->segment;
+    if (own >= 0 && atomic_load(&kv->segments[own].evacuate))
+        lane_finish_segment(kv, kv->cleaner);
+    lane_unlock(kv->cleaner);
+}
+
 static bool anything_to_evacuate(const struct pmkv *kv)
 {
+    int64_t own = kv->cleaner->segment;
+    if (own >= 0 && atomic_load(&kv->segments[own].evacuate))
+        return true;
     for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
         if (atomic_load_explicit(&kv->segments[i].evacuate, memory_order_relaxed) &&
             segment_eligible(&kv->segments[i]))
@@ -438,6 +467,7 @@ uint32_t clean_round(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->clean_lock);
     struct cleaning c = {.kv = kv};
+    leave_evacuated(kv);
     seal_waiting(kv);
     while (clean_needed(kv) && !atomic_load(&kv->stopping) && clean_one(&c))
         ;

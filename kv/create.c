@@ -149,7 +149,7 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *given)
     int rc = media_probe(path, &probe);
     if (rc) {
         err_phrase(0, "create pool %s", path);
-        return status_of(rc);
+        return rc == -EISDIR ? PMKV_E_EXISTS : status_of(rc);
     }
     if (probe.backend != MEDIA_DEVDAX) /* before anything is made: the size is known */
         s = plan(&opts, opts.pool_bytes, probe.loss_unit, &wanted);

@@ -183,8 +183,8 @@ enum pmkv_status pmkv_health(struct pmkv *kv, struct pmkv_health *health)
     pthread_mutex_unlock(&kv->lost_lock);
     h.sigbus_ours = fault_guard_is_ours();
     h.loss_unit_coarser = kv->loss_unit_coarser;
-    if (atomic_load(&kv->unavailable))
-        medium_in_doubt(kv, 0); /* it may answer again */
+    if (atomic_load(&kv->unavailable) || media_present(kv->vol.media))
+        medium_in_doubt(kv, 0); /* it may answer again, or not any more */
     judge_health(kv, &h);
     *health = h;
     return PMKV_OK;

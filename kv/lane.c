@@ -105,15 +105,18 @@ static struct row_buf *current_row(struct lane *lane)
 uint32_t lane_room(const struct pmkv *kv, const struct lane *lane)
 {
     const struct row_buf *buf = &lane->rows[lane->current];
-    return buf->state == ROW_OPEN ? row_payload(kv) - buf->fill : 0;
+    return buf->state == ROW_OPEN && !lane->must_close ? row_payload(kv) - buf->fill : 0;
 }
 
 /* Steps 3 and 4 for a whole row outside of any commit. */
 int lane_close_row(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
-    if (buf->state == ROW_OPEN && buf->fill > 0)
-        row_close_store(kv, lane, buf);
+    if (buf->state == ROW_OPEN && (buf->fill > 0 || lane->must_close)) {
+        int rc = row_close_store(kv, lane, buf);
+        if (rc)
+            return rc;
+    }
     if (media_drain(kv->vol.media)) {
         write_failure(kv);
         return -EIO;
@@ -157,10 +160,14 @@ static int begin_in_next_row(struct pmkv *kv, struct lane *lane, uint32_t rows,
                              enum space_class class)
 {
     struct row_buf *buf = current_row(lane);
-    if (buf->state == ROW_OPEN && buf->fill == 0 && rows_left(kv, lane) + 1 >= rows)
+    if (buf->state == ROW_OPEN && buf->fill == 0 && !lane->must_close &&
+        rows_left(kv, lane) + 1 >= rows)
         return 0; /* opened by a commit that gave up: use it */
-    if (buf->state == ROW_OPEN)
-        row_close_store(kv, lane, buf);
+    if (buf->state == ROW_OPEN) {
+        int rc = row_close_store(kv, lane, buf);
+        if (rc)
+            return rc;
+    }
     while (rows > 1) {
         if (rows_left(kv, lane) >= rows)
             break;
@@ -200,8 +207,8 @@ static int commit_crosses_row(struct pmkv *kv, struct lane *lane)
         return -EIO;
     }
     row_closed(kv, lane);
-    row_close_store(kv, lane, buf);
-    return row_open_next(kv, lane, SPACE_META);
+    int rc = row_close_store(kv, lane, buf);
+    return rc ? rc : row_open_next(kv, lane, SPACE_META);
 }
 
 static int note_entry(struct pmkv *kv, struct row_buf *buf, const struct draft *d)
@@ -273,7 +280,9 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
     buf->fill = (end + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
     row_store(kv, lane, buf);
     buf->fill = buf->stored = lane->epoch_start;
-    row_close_store(kv, lane, buf);
+    lane->must_close = true;
+    if (row_close_store(kv, lane, buf))
+        return; /* I14: closed when the medium answers again */
     if (media_drain(kv->vol.media))
         write_failure(kv);
     row_closed(kv, lane);
@@ -285,7 +294,7 @@ int lane_commit(struct pmkv *kv, struct lane *lane)
     buf->fill = (buf->fill + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
     if (!row_store(kv, lane, buf)) {
         lane_abandon(kv, lane);
-        return -EFAULT;
+        return lane->must_close ? -EIO : -EFAULT;
     }
     row_progress(kv, buf, false);
     if (media_drain(kv->vol.media)) {
@@ -308,4 +317,17 @@ int lane_resume_row(struct pmkv *kv, struct lane *lane)
     if (!row_store_twins(kv, buf))
         return err_fact(-EIO, "the twins of an open row could not be stored");
     return media_drain(kv->vol.media);
+}
+
+void lanes_leave_evacuated(struct pmkv *kv)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        struct lane *lane = &kv->lanes[i];
+        if (lane == kv->cleaner)
+            continue; /* its row may hold moves that are not published yet; it goes on soon */
+        lane_lock(lane);
+        if (lane->segment >= 0 && atomic_load(&kv->segments[lane->segment].evacuate))
+            lane_finish_segment(kv, lane);
+        lane_unlock(lane);
+    }
 }

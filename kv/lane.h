@@ -71,6 +71,9 @@ int lane_close_row(struct pmkv *kv, struct lane *lane);
 /* Closes the current row and gives the segment up for sealing. */
 int lane_finish_segment(struct pmkv *kv, struct lane *lane);
 
+/* Lanes give up segments that are to be evacuated, so that the cleaner can have them. */
+void lanes_leave_evacuated(struct pmkv *kv);
+
 /* After a clean open: brings checks and parity of a resumed row up to date and stores its twins anew,
  * for its slots may be others now. */
 int lane_resume_row(struct pmkv *kv, struct lane *lane);
@@ -91,8 +94,9 @@ bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
 bool row_store_twins(struct pmkv *kv, struct row_buf *buf);
 /* Brings checks and parity up to date for groups that are full (all: also the partial one). */
 void row_progress(struct pmkv *kv, struct row_buf *buf, bool all);
-/* Stores parity and checks; the row becomes CLOSING. */
-void row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* Stores parity and checks; the row becomes CLOSING and 0 is returned. -EIO: the medium as a whole is in
+ * doubt (I14): the row stays open in DRAM, to be closed when it answers again. */
+int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
 /* After a drain: rows that were CLOSING are CLOSED. */
 void row_closed(struct pmkv *kv, struct lane *lane);
 /* Pool offset of data page `page` in copy `copy`: 0 the row, 1.. its twins. */

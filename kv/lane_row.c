@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../recovery/errmsg.h"
 #include "../recovery/group.h"
 #include "../recovery/media.h"
 #include "damage.h"
@@ -194,22 +195,24 @@ static void seal_parity_pages(struct pmkv *kv, struct row_buf *buf)
 }
 
 /* I15: pages of the row whose store faulted are rebuilt before the row closes, or the row retires. */
-static void mend_row_pages(struct pmkv *kv, struct row_buf *buf)
+static bool mend_row_pages(struct pmkv *kv, struct row_buf *buf)
 {
-    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++)
+    bool done = true;
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages && done; p++)
         if (bit_get(buf->bad[0], p))
-            repair_page_now(kv, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
-                            buf->segment, buf->row);
+            done = repair_page_now(kv, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
+                                   buf->segment, buf->row) != REPAIR_LATER;
+    return done;
 }
 
-static void store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, const uint8_t *page,
+static bool store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, const uint8_t *page,
                           uint32_t from)
 {
     uint32_t bytes = PAGE_BYTES - from;
-    if (media_store(kv->vol.media, off + from, page + from, bytes) != bytes) {
-        damage_found(kv, DAMAGE_POISON, off, "store at the close of a row");
-        repair_page_now(kv, off, page, buf->segment, buf->row);
-    }
+    if (media_store(kv->vol.media, off + from, page + from, bytes) == bytes)
+        return true;
+    damage_found(kv, DAMAGE_POISON, off, "store at the close of a row");
+    return repair_page_now(kv, off, page, buf->segment, buf->row) != REPAIR_LATER;
 }
 
 /* The rest of the last group, as zeros: its check covers it, and the medium holds what was there in an
@@ -224,30 +227,50 @@ static void fill_last_group(struct pmkv *kv, struct lane *lane, struct row_buf *
     row_store(kv, lane, buf);
 }
 
-void row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+static bool store_data_pages(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    bool done = true;
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages && done; p++) {
+        bool payload = lane->whole_rows && p * PAGE_PAYLOAD_BYTES < buf->fill;
+        if (!bit_get(buf->bad[0], p)) /* the bad ones were mended whole */
+            done = store_or_mend(kv, buf, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
+                                 payload ? 0 : PAGE_PAYLOAD_BYTES);
+    }
+    return done;
+}
+
+static bool store_parity_pages(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     const struct layout *l = &kv->vol.layout;
+    bool done = true;
+    for (uint32_t m = 0; m < l->parity_columns; m++)
+        for (uint32_t p = 0; p < l->chunk_pages && done; p++) {
+            /* A mirror's payload is there already, as the twin. */
+            bool there = twins_are_parity(kv) && !lane->whole_rows && !bit_get(buf->bad[1], p);
+            done = store_or_mend(
+                kv, buf,
+                layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p),
+                buf->parity[m] + p * PAGE_BYTES, there ? PAGE_PAYLOAD_BYTES : 0);
+        }
+    return done;
+}
+
+int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
     fill_last_group(kv, lane, buf);
     row_progress(kv, buf, true);
     seal_data_pages(kv, buf);
     seal_parity_pages(kv, buf);
-    mend_row_pages(kv, buf);
-    for (uint32_t p = 0; p < l->row_pages; p++) {
-        bool payload = lane->whole_rows && p * PAGE_PAYLOAD_BYTES < buf->fill;
-        if (!bit_get(buf->bad[0], p))
-            store_or_mend(kv, buf, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
-                          payload ? 0 : PAGE_PAYLOAD_BYTES);
+    if (!mend_row_pages(kv, buf) || !store_data_pages(kv, lane, buf) ||
+        !store_parity_pages(kv, lane, buf)) {
+        lane->must_close = true;
+        return err_fact(-EIO, "row %u of segment %u cannot be closed while the medium is in doubt",
+                        buf->row, buf->segment);
     }
-    for (uint32_t m = 0; m < l->parity_columns; m++)
-        for (uint32_t p = 0; p < l->chunk_pages; p++) {
-            /* A mirror's payload is there already, as the twin. */
-            bool there = twins_are_parity(kv) && !lane->whole_rows && !bit_get(buf->bad[1], p);
-            store_or_mend(kv, buf,
-                          layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p),
-                          buf->parity[m] + p * PAGE_BYTES, there ? PAGE_PAYLOAD_BYTES : 0);
-        }
     memset(buf->bad, 0, sizeof buf->bad);
     buf->state = ROW_CLOSING;
+    lane->must_close = false;
+    return 0;
 }
 
 void row_closed(struct pmkv *kv, struct lane *lane)

@@ -11,6 +11,7 @@
 #include "lane.h"
 #include "meta.h"
 #include "read.h"
+#include "write.h"
 
 /* --- the list --------------------------------------------------------------------------------- */
 
@@ -149,6 +150,19 @@ enum lost_match lost_match_place(struct pmkv *kv, struct log_pos pos, const void
     return match_name(e.key_bytes, e.kept_bytes, e.key, e.hash, key, key_bytes, hash);
 }
 
+bool lost_tombstone(struct pmkv *kv, struct log_pos pos, const void *key, uint32_t key_bytes,
+                    struct record_header *h)
+{
+    struct entry e;
+    uint8_t name[ENTRY_KEY_MAX];
+    if (!entry_at(kv, pos, &e, name) || e.type != RECORD_TOMBSTONE ||
+        e.kept_bytes != key_bytes || e.key_bytes != key_bytes || memcmp(name, key, key_bytes) != 0)
+        return false;
+    *h = (struct record_header){
+        .type = RECORD_TOMBSTONE, .key_bytes = (uint16_t)key_bytes, .seq = e.seq};
+    return true;
+}
+
 /* --- discovery -------------------------------------------------------------------------------- */
 
 struct discovery {
@@ -230,14 +244,34 @@ static bool find_manifest(struct pmkv *kv, struct owner_search *s)
     return found;
 }
 
-/* A lost piece of a long value: the value's key is what is lost. */
-static void lose_extent(struct discovery *d, const struct entry *e, uint64_t pool_off)
+/* A piece that belongs to nothing any more leaves the index, so that its segment can be cleaned. */
+static void drop_piece(struct pmkv *kv, const struct entry *e, struct log_pos pos)
+{
+    struct index_find f;
+    struct slot_ref ref;
+    index_lock(kv->index, index_stripe(e->hash));
+    index_find_begin(kv->index, e->hash, &f);
+    while (index_find_next(&f, &ref))
+        if (slot_position(ref.slot) == pos.v) {
+            index_remove(kv->index, &ref);
+            live_add(kv, pos_place(&kv->shape, pos).segment,
+                     -(int64_t)units_of(record_packed(e->key_bytes, e->value_bytes)));
+            break;
+        }
+    index_unlock(kv->index, index_stripe(e->hash));
+}
+
+/* A lost piece of a long value: the value's key is what is lost, and its other pieces are dead. */
+static void lose_extent(struct discovery *d, const struct entry *e, struct log_pos pos,
+                        uint64_t pool_off)
 {
     struct extent_key k;
     memcpy(&k, e->key, sizeof k);
     struct owner_search s = {.value_id = k.value_id};
-    if (!find_manifest(d->kv, &s))
+    if (!find_manifest(d->kv, &s)) {
+        drop_piece(d->kv, e, pos);
         return;
+    }
     struct record_header h;
     memcpy(&h, s.record, sizeof h);
     const uint8_t *key = s.record + sizeof h;
@@ -251,8 +285,12 @@ static void lose_extent(struct discovery *d, const struct entry *e, uint64_t poo
     if (slot_to_lost(d->kv, s.hash, s.pos, &lost, key)) {
         live_add(d->kv, pos_place(&d->kv->shape, s.pos).segment,
                  -(int64_t)units_of(record_packed(h.key_bytes, h.value_bytes)));
+        struct manifest m;
+        memcpy(&m, key + h.key_bytes, sizeof m);
+        extents_drop(d->kv, &m);
         d->changed = true;
     }
+    drop_piece(d->kv, e, pos);
     free(s.record);
 }
 
@@ -273,7 +311,7 @@ static int discover_entry(void *arg, const struct entry *e)
                                              offset / PAGE_PAYLOAD_BYTES) +
                         offset % PAGE_PAYLOAD_BYTES;
     if (e->type == RECORD_EXTENT) {
-        lose_extent(d, e, pool_off);
+        lose_extent(d, e, pos, pool_off);
         return 0;
     }
     struct lost_entry lost = {.hash = e->hash,
@@ -283,7 +321,7 @@ static int discover_entry(void *arg, const struct entry *e)
                               .key_bytes = (uint16_t)e->key_bytes,
                               .kept_bytes = (uint16_t)e->kept_bytes};
     if (e->type == RECORD_TOMBSTONE)
-        return 0; /* what says that a key is gone; its older versions stay under the slot */
+        return 0; /* its summary entry says all that it said: see lost_tombstone */
     if (slot_to_lost(kv, e->hash, pos, &lost, e->key)) {
         live_add(kv, place.segment,
                  -(int64_t)units_of(record_packed(e->key_bytes, e->value_bytes)));
@@ -450,7 +488,7 @@ static int snapshot_write(struct pmkv *kv, const struct snapshot *s, uint32_t ro
     return 0;
 }
 
-int lost_save(struct pmkv *kv)
+static int save_locked(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->lost_lock);
     bool dirty = kv->lost_dirty;
@@ -469,5 +507,14 @@ int lost_save(struct pmkv *kv)
     }
     free(s.bytes);
     free(s.sizes);
+    return rc;
+}
+
+/* One at a time: an older snapshot must not be written after a newer one. */
+int lost_save(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->save_lock);
+    int rc = save_locked(kv);
+    pthread_mutex_unlock(&kv->save_lock);
     return rc;
 }

@@ -24,6 +24,11 @@ enum lost_match lost_match_id(struct pmkv *kv, uint64_t id, const void *key, uin
 enum lost_match lost_match_place(struct pmkv *kv, struct log_pos pos, const void *key,
                                  uint32_t key_bytes, uint64_t hash);
 
+/* Is the unreadable record at `pos` the key's tombstone? Key and number are all a tombstone says, and its
+ * summary entry has both: *h is filled as if it had been read. */
+bool lost_tombstone(struct pmkv *kv, struct log_pos pos, const void *key, uint32_t key_bytes,
+                    struct record_header *h);
+
 /* The key was written or deleted: the entry is void. Durable with the next snapshot; until then the
  * newer sequence number voids it. */
 void lost_forget(struct pmkv *kv, uint64_t id);

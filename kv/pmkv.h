@@ -139,7 +139,7 @@ struct pmkv_options {
     bool no_background;            /**< open: no background threads; cleaning runs in writers */
     uint32_t lanes;                /**< open: open segments for writers; 0 = by CPUs and size */
     uint64_t scrub_bytes_per_second; /**< background scrub rate; 0 = no background scrub (default) */
-    enum pmkv_sigbus_mode sigbus;  /**< default PMKV_SIGBUS_OWN; the first open decides */
+    enum pmkv_sigbus_mode sigbus;  /**< default PMKV_SIGBUS_OWN; create and open, the first decides */
     pmkv_progress_fn progress;     /**< progress of open; may be NULL */
     void *progress_arg;
 };

@@ -147,6 +147,8 @@ static enum find_result rebuild_record(struct pmkv *kv, struct log_pos pos, uint
                                        uint8_t **record)
 {
     struct row_place place = pos_place(&kv->shape, pos);
+    if (media_present(kv->vol.media) && medium_in_doubt(kv, 0))
+        return FIND_IO; /* I14: also for what the lanes still have in DRAM */
     if (!segment_pin(kv, place.segment, generation))
         return FIND_NONE;
     struct row_source src;
@@ -323,6 +325,8 @@ static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struc
     default:
         break;
     }
+    if (!w->extent && lost_tombstone(kv, f->pos, w->key, w->key_bytes, &f->h))
+        return STEP_HIT;
     if (!w->locked)
         return lost_discover(kv, (struct row_ref){place.segment, place.row, f->generation})
                    ? STEP_AGAIN

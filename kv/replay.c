@@ -97,8 +97,9 @@ static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane
         if (kv->opts.read_only)
             return replay_keep_ghost(r, &buf);
         struct lane whole = {.whole_rows = true};
-        row_close_store(kv, &whole, &buf);
-        rc = media_drain(kv->vol.media);
+        rc = row_close_store(kv, &whole, &buf);
+        if (rc == 0)
+            rc = media_drain(kv->vol.media);
         row_buf_free(&buf);
         return rc;
     }

@@ -335,7 +335,9 @@ static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced,
 static int complete_row(struct pmkv *kv, struct row_buf *buf)
 {
     struct lane whole = {.whole_rows = true};
-    row_close_store(kv, &whole, buf);
+    int rc = row_close_store(kv, &whole, buf);
+    if (rc)
+        return rc;
     if (media_drain(kv->vol.media)) {
         write_failure(kv);
         return -EIO;

@@ -220,7 +220,8 @@ static void scan_begin(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->work_lock);
     if (kv->scan.state != PMKV_SCAN_STOPPED || kv->scan.cursor > kv->vol.layout.segments)
-        kv->scan = (struct scan_record){.start_time = now_seconds()};
+        kv->scan = (struct scan_record){.start_time = now_seconds(),
+                                        .bad_pages = kv->pending.count}; /* it repairs them too */
     kv->scan.state = PMKV_SCAN_RUNNING;
     kv->scan.total_bytes = kv->vol.layout.pool_bytes;
     kv->scan.end_time = 0;
@@ -260,6 +261,7 @@ static void keep_rate(struct pmkv *kv, uint64_t bytes)
 /* What the keeper does between two steps of a scrub, so that a long one delays nothing. */
 static void keeper_chores(struct pmkv *kv)
 {
+    lanes_leave_evacuated(kv);
     seal_waiting(kv);
     segment_prepare_ahead(kv);
     repair_collect(kv);
@@ -295,6 +297,8 @@ void scrub_run(struct pmkv *kv)
     }
     bool done = scrub_walk_done(&w);
     scrub_walk_end(&w);
+    lanes_leave_evacuated(kv);
+    seal_waiting(kv);
     if (clean_needed(kv)) /* rows that were retired or lost records are moved out of */
         clean_round(kv);
     keeper_chores(kv);
@@ -466,6 +470,8 @@ enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left)
     for (int attempt = 0; attempt < 3; attempt++)
         if ((waiting = repair_pending(kv)) == 0)
             break;
+    lanes_leave_evacuated(kv);
+    seal_waiting(kv);
     if (clean_needed(kv))
         clean_round(kv);
     if (left)

@@ -114,6 +114,7 @@ struct lane {
     struct row_buf rows[LANE_SETS];
     uint32_t epoch_start; /* payload offset in the current row where the open epoch began */
     uint32_t added;       /* records of the open commit */
+    bool must_close;      /* a commit was given up in the current row: nothing more goes there (I1) */
     struct entries_mark mark; /* of the segment's pending entries where the commit began */
     char pad[64];
 };
@@ -193,6 +194,7 @@ struct pmkv {
     uint32_t tail_count;
 
     pthread_mutex_t seal_lock; /* pending entries and parts of segments no lane writes any more */
+    pthread_mutex_t save_lock; /* one snapshot of the lost list at a time */
     pthread_mutex_t lost_lock;
     struct lost_entry **lost;
     uint32_t lost_count, lost_capacity;

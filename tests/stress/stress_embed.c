@@ -107,6 +107,7 @@ static bool store_make(struct store *s, const char *name, unsigned set, unsigned
     test_pool_path(s->path, dir, name);
     s->set = test_set_make(set, KEYS);
     s->kv = NULL;
+    options.filter_only = (flags & TEST_OPEN_FILTER_ONLY) != 0;
     if (test_pool_create(s->path, &options))
         s->kv = test_pool_open(s->path, flags);
     return s->kv != NULL && store_fill(s);

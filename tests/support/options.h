@@ -16,6 +16,7 @@ struct test_options {
     uint64_t seed;     /* default: the clock, or PMKV_TEST_SEED */
     uint64_t pool_mib; /* size of the pool */
     enum pmkv_geometry geometry;
+    bool filter_only; /* the program owns SIGBUS */
     const char *dir; /* NULL: what the program thinks best, /dev/shm or PMKV_TEST_DIR */
     bool self_test;  /* corrupt the oracle: the checker must notice */
     bool keep;       /* keep the pool file */

@@ -42,6 +42,8 @@ bool test_pool_create(const char *path, const struct test_options *options)
     pmkv_options_init(&opts);
     opts.pool_bytes = options->pool_mib << 20;
     opts.geometry = options->geometry;
+    if (options->filter_only)
+        opts.sigbus = PMKV_SIGBUS_FILTER_ONLY;
     return test_status(pmkv_create(path, &opts), PMKV_OK, "pmkv_create");
 }
 

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+#include "model.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "support/value.h"
+
+static uint8_t value[MODEL_MAX_BYTES];
+
+const char *model_key(uint32_t index, size_t *bytes)
+{
+    static char key[64];
+    *bytes = (size_t)snprintf(key, sizeof key, "key-%u%.*s", index, (int)(index % 7), "-------");
+    return key;
+}
+
+/* --- operations ------------------------------------------------------------------------------- */
+
+static const void *next_value(struct model *m, uint32_t key, uint32_t bytes)
+{
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    cr_assert_leq(bytes, MODEL_MAX_BYTES);
+    m->flight[m->flight_count].key = key;
+    m->flight[m->flight_count].to = (struct model_value){++m->last_version, bytes};
+    m->flight_count++;
+    test_value_fill(value, bytes, name, key_bytes, m->last_version);
+    return value;
+}
+
+void model_settle(struct model *m, bool happened)
+{
+    for (uint32_t i = 0; i < m->flight_count && happened; i++)
+        m->now[m->flight[i].key] = m->flight[i].to;
+    m->flight_count = 0;
+}
+
+enum pmkv_status model_try_put(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes)
+{
+    const void *bytes_of_value = next_value(m, key, bytes);
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    return pmkv_put(kv, name, key_bytes, bytes_of_value, bytes);
+}
+
+static void settle_ok(struct model *m, enum pmkv_status s, const char *what, uint32_t key)
+{
+    cr_assert_eq(s, PMKV_OK, "%s of key %u: %s (%s)", what, key, pmkv_status_name(s),
+                 pmkv_errormsg());
+    model_settle(m, true);
+}
+
+void model_put(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes)
+{
+    settle_ok(m, model_try_put(m, kv, key, bytes), "put", key);
+}
+
+void model_delete(struct model *m, struct pmkv *kv, uint32_t key)
+{
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    bool there = m->now[key].version != 0;
+    m->flight[m->flight_count].key = key;
+    m->flight[m->flight_count++].to = (struct model_value){0, 0};
+    enum pmkv_status s = pmkv_delete(kv, name, key_bytes);
+    if (!there && s == PMKV_E_NOT_FOUND)
+        s = PMKV_OK;
+    settle_ok(m, s, "delete", key);
+}
+
+void model_batch(struct model *m, struct pmkv *kv, uint32_t first, uint32_t puts, uint32_t deletes,
+                 uint32_t bytes)
+{
+    struct pmkv_batch *batch;
+    size_t key_bytes;
+    cr_assert_eq(pmkv_batch_new(&batch), PMKV_OK);
+    for (uint32_t i = first; i < first + puts; i++) {
+        const void *bytes_of_value = next_value(m, i, bytes);
+        const char *name = model_key(i, &key_bytes);
+        cr_assert_eq(pmkv_batch_put(batch, name, key_bytes, bytes_of_value, bytes), PMKV_OK);
+    }
+    for (uint32_t i = first + puts; i < first + puts + deletes; i++) {
+        const char *name = model_key(i, &key_bytes);
+        m->flight[m->flight_count].key = i;
+        m->flight[m->flight_count++].to = (struct model_value){0, 0};
+        cr_assert_eq(pmkv_batch_delete(batch, name, key_bytes), PMKV_OK);
+    }
+    enum pmkv_status s = pmkv_write(kv, batch);
+    pmkv_batch_free(&batch);
+    settle_ok(m, s, "batch", first);
+}
+
+/* --- comparing -------------------------------------------------------------------------------- */
+
+static bool holds(struct pmkv *kv, uint32_t key, struct model_value v, unsigned flags,
+                  enum pmkv_status *got, size_t *got_bytes)
+{
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    *got_bytes = 0;
+    *got = pmkv_get(kv, name, key_bytes, value, sizeof value, got_bytes);
+    if (*got == PMKV_E_LOST && flags & MODEL_LOST_IS_FINE)
+        return true;
+    if (v.version == 0)
+        return *got == PMKV_E_NOT_FOUND;
+    return *got == PMKV_OK && *got_bytes == v.bytes &&
+           test_value_is(value, v.bytes, name, key_bytes, v.version);
+}
+
+static struct model_value *in_flight(const struct model *m, uint32_t key)
+{
+    for (uint32_t i = m->flight_count; i > 0; i--)
+        if (m->flight[i - 1].key == key)
+            return (struct model_value *)&m->flight[i - 1].to;
+    return NULL;
+}
+
+static uint64_t keys_of(const struct model *m, bool after)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < MODEL_KEYS; i++) {
+        const struct model_value *to = after ? in_flight(m, i) : NULL;
+        count += (to ? to->version : m->now[i].version) != 0;
+    }
+    return count;
+}
+
+static void fail_key(uint32_t key, const struct model_value *wanted, enum pmkv_status got,
+                     size_t bytes, const char *where)
+{
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    cr_assert_fail("%s: key %u should have version %llu of %u bytes, got %s with %zu bytes: %s",
+                   where, key, (unsigned long long)wanted->version, wanted->bytes,
+                   pmkv_status_name(got), bytes,
+                   got == PMKV_OK ? test_value_explain(value, bytes, name, key_bytes)
+                                  : pmkv_errormsg());
+}
+
+unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, const char *where)
+{
+    unsigned states = MODEL_BEFORE | MODEL_AFTER;
+    enum pmkv_status got;
+    size_t bytes;
+    for (uint32_t i = 0; i < MODEL_KEYS; i++) {
+        const struct model_value *to = in_flight(m, i);
+        bool before = holds(kv, i, m->now[i], flags, &got, &bytes);
+        if (!to && !before)
+            fail_key(i, &m->now[i], got, bytes, where);
+        if (!to)
+            continue;
+        bool after = holds(kv, i, *to, flags, &got, &bytes);
+        if (!before && !after)
+            fail_key(i, to, got, bytes, where);
+        states &= (before ? MODEL_BEFORE : 0) | (after ? MODEL_AFTER : 0);
+        cr_assert_neq(states, 0, "%s: half of what was in flight is there (key %u)", where, i);
+    }
+    uint64_t count;
+    cr_assert_eq(pmkv_count(kv, &count), PMKV_OK);
+    if (flags & MODEL_LOST_IS_FINE)
+        return states;
+    bool counts = (states & MODEL_BEFORE && count == keys_of(m, false)) ||
+                  (states & MODEL_AFTER && count == keys_of(m, true));
+    cr_assert(counts, "%s: %llu keys are counted, not %llu or %llu", where,
+              (unsigned long long)count, (unsigned long long)keys_of(m, false),
+              (unsigned long long)keys_of(m, true));
+    return states;
+}
