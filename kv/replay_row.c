@@ -285,8 +285,9 @@ static bool range_has_lost(struct replay *r, uint32_t from, uint32_t to)
     return false;
 }
 
-/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. */
-static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced,
+/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. `fenced`:
+ * all commits of the row were; `close_fenced`: so were its checks and parity. */
+static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced, bool close_fenced,
                            struct row_records *rr, const bool unreadable[MAX_ROW_PAGES],
                            bool *damaged)
 {
@@ -319,10 +320,10 @@ static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced,
     }
     rr->count = kept;
     uint32_t end = line_up(expected);
-    if (end < payload && fenced && range_has_lost(r, end, payload)) {
+    if (end < payload && close_fenced && range_has_lost(r, end, payload)) {
         note_lost_range(r, ref, end, payload);
         *damaged = true;
-    } else if (end < payload && !fenced && unreadable[end / PAGE_PAYLOAD_BYTES]) {
+    } else if (end < payload && !close_fenced && unreadable[end / PAGE_PAYLOAD_BYTES]) {
         note_lost_range(r, ref, end, (end / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES);
         *damaged = true;
     }
@@ -332,18 +333,47 @@ static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced,
 
 /* --- completing ------------------------------------------------------------------------------- */
 
-static int complete_row(struct pmkv *kv, struct row_buf *buf)
+static int fence(struct pmkv *kv)
+{
+    if (media_drain(kv->vol.media) == 0)
+        return 0;
+    write_failure(kv);
+    return -EIO;
+}
+
+/* Stores a page's payload in the row and in every twin that is marked as its. What faults is mended when
+ * the row is closed. */
+static void store_everywhere(struct replay *r, const struct row_buf *buf, uint32_t page)
+{
+    struct pmkv *kv = r->kv;
+    const uint8_t *bytes = buf->data + page * PAGE_BYTES;
+    uint32_t in_row = twins_are_parity(kv) ? row_copies(kv) : 1;
+    for (uint32_t copy = 0; copy < in_row; copy++)
+        media_store(kv->vol.media, row_copy_off(kv, buf, copy, page), bytes, PAGE_PAYLOAD_BYTES);
+    for (uint32_t i = 0; i < r->twin_count; i++) {
+        const struct twin_page *t = &r->twins[i];
+        if (t->segment == buf->segment && t->row == buf->row && t->generation == buf->generation &&
+            t->page == page)
+            media_store(kv->vol.media, t->off, bytes, PAGE_PAYLOAD_BYTES);
+    }
+}
+
+/* I1, in two fences, because a check that holds says that the row's payload was fenced:
+ *   1. the payload in every copy, zeros behind the tail   a crash leaves torn lines as torn as they were
+ *   2. checks and parity                                  a crash leaves a row as at a torn close */
+static int complete_row(struct replay *r, struct row_buf *buf)
 {
     struct lane whole = {.whole_rows = true};
-    int rc = row_close_store(kv, &whole, buf);
-    if (rc)
-        return rc;
-    if (media_drain(kv->vol.media)) {
-        write_failure(kv);
-        return -EIO;
-    }
-    buf->state = ROW_CLOSED;
-    return 0;
+    for (uint32_t p = 0; p < r->kv->vol.layout.row_pages; p++)
+        store_everywhere(r, buf, p);
+    int rc = fence(r->kv);
+    if (rc == 0)
+        rc = row_close_store(r->kv, &whole, buf);
+    if (rc == 0)
+        rc = fence(r->kv);
+    if (rc == 0)
+        buf->state = ROW_CLOSED;
+    return rc;
 }
 
 static void fill_buf(struct pmkv *kv, struct row_buf *buf, struct row_ref ref,
@@ -390,7 +420,7 @@ int replay_complete_damaged(struct replay *r)
     int rc = 0;
     for (uint32_t i = 0; i < r->damaged_count; i++) {
         if (rc == 0)
-            rc = complete_row(r->kv, &r->damaged[i]);
+            rc = complete_row(r, &r->damaged[i]);
         row_buf_free(&r->damaged[i]);
     }
     free(r->damaged);
@@ -412,7 +442,7 @@ static int finish_row(struct replay *r, struct row_ref ref, const struct row_rec
     else if (damaged)
         rc = keep_damaged(r, &buf);
     else
-        rc = complete_row(r->kv, &buf);
+        rc = complete_row(r, &buf);
     row_buf_free(&buf);
     return rc;
 }
@@ -457,7 +487,9 @@ static bool stored_whole(const struct row_records *rr)
     return rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW;
 }
 
-static int recover_row(struct replay *r, struct row_ref ref, bool later_content,
+/* `later`: how many rows behind it have content. The first commit of the next row is stored with the close of
+ * this one under the same fence; the one after that is not. */
+static int recover_row(struct replay *r, struct row_ref ref, uint32_t later,
                        struct row_records *rr, struct gathering *g)
 {
     bool unreadable[MAX_ROW_PAGES], damaged = false;
@@ -471,8 +503,8 @@ static int recover_row(struct replay *r, struct row_ref ref, bool later_content,
             return 0; /* it was out of use before anything was written to it */
         atomic_store(&s->evacuate, true);
     }
-    bool fenced = j.closed || later_content || (j.checked && !stored_whole(rr));
-    uint32_t fill = settle_row(r, ref, fenced, rr, unreadable, &damaged);
+    bool fenced = j.closed || later > 0 || (j.checked && !stored_whole(rr));
+    uint32_t fill = settle_row(r, ref, fenced, j.closed || later > 1, rr, unreadable, &damaged);
     rc = gather_records(r, ref, rr, g);
     if (rc == 0 && !j.closed)
         rc = finish_row(r, ref, rr, fill, damaged);
@@ -498,7 +530,7 @@ int replay_segment_rows(struct replay *r, uint32_t segment)
     uint32_t rows = 0;
     int rc = rows_with_content(r, segment, &rr, &rows);
     for (uint32_t row = 0; row < rows && rc == 0; row++)
-        rc = recover_row(r, row_ref_of(kv, segment, row), row + 1 < rows, &rr, &g);
+        rc = recover_row(r, row_ref_of(kv, segment, row), rows - 1 - row, &rr, &g);
     gathering_settle(&g);
     entries_clear(&s->pending);
     if (rc == 0)
