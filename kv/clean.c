@@ -224,7 +224,7 @@ static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos f
     free(record);
     if (rc == 0) {
         meta_moved(kv, &key, from, to);
-        meta_drop(kv, (struct meta_ref){from, e->value_bytes});
+        meta_drop(kv, (struct meta_ref){from, e->value_bytes, 0});
     }
     return rc;
 }

@@ -131,6 +131,8 @@ int summary_note_part(struct pmkv *kv, const struct meta_key *key, struct meta_r
         s->parts = parts;
         s->part_capacity = capacity;
     }
+    if (key->part < s->part_count && s->parts[key->part].seq > ref.seq)
+        return 0; /* of a summary that was begun anew after a crash */
     s->parts[key->part] = ref;
     if (s->part_count <= key->part)
         s->part_count = key->part + 1;
@@ -174,7 +176,7 @@ int summary_flush(struct pmkv *kv, uint32_t segment, bool last)
         lane_lock(kv->meta);
         rc = meta_append_locked(kv, &key, part, bytes, &pos);
         if (rc == 0)
-            rc = summary_note_part(kv, &key, (struct meta_ref){pos, bytes});
+            rc = summary_note_part(kv, &key, (struct meta_ref){pos, bytes, 0});
         lane_unlock(kv->meta);
     }
     free(part);
@@ -324,6 +326,6 @@ int scan_save(struct pmkv *kv)
     struct log_pos before = kv->scan_pos;
     kv->scan_pos = pos;
     lane_unlock(kv->meta);
-    meta_drop(kv, (struct meta_ref){before, sizeof scan});
+    meta_drop(kv, (struct meta_ref){before, sizeof scan, 0});
     return 0;
 }

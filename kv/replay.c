@@ -206,7 +206,7 @@ static int own_record(void *arg, const struct entry *e)
     if (e->type != RECORD_META || e->key_bytes != sizeof key)
         return 0;
     memcpy(&key, e->key, sizeof key);
-    struct meta_ref ref = {entry_pos(kv, o->segment, e), e->value_bytes};
+    struct meta_ref ref = {entry_pos(kv, o->segment, e), e->value_bytes, e->seq};
     switch (key.kind) {
     case META_SUMMARY: {
         bool current = key.segment < kv->vol.layout.segments && key.part < 65536 &&
@@ -308,7 +308,7 @@ static int pass_own_records(struct replay *r)
     }
     for (uint32_t i = 0; i < kv->lost_part_count; i++)
         count_own(kv, kv->lost_parts[i]);
-    count_own(kv, (struct meta_ref){kv->scan_pos, sizeof kv->scan});
+    count_own(kv, (struct meta_ref){kv->scan_pos, sizeof kv->scan, 0});
     load_scan(kv);
     /* Entries that recovery found get numbers behind those of the list. */
     struct lost_entry **fresh = kv->lost;
@@ -326,6 +326,13 @@ static int pass_own_records(struct replay *r)
 }
 
 /* --- pass: index ------------------------------------------------------------------------------ */
+
+/* Parts behind the last one are of a summary that was begun before a crash and was longer. */
+static void drop_parts_from(struct pmkv *kv, struct segment *s, uint32_t from)
+{
+    while (s->part_count > from)
+        meta_drop(kv, s->parts[--s->part_count]);
+}
 
 /* Reads the parts of a summary into a list; false when one is missing or the last one is not there. */
 static bool summary_complete(struct pmkv *kv, uint32_t segment, bool sealed, struct entries *list,
@@ -353,6 +360,8 @@ static bool summary_complete(struct pmkv *kv, uint32_t segment, bool sealed, str
         free(record);
         if (*rc)
             return false;
+        if (sealed && last)
+            drop_parts_from(kv, s, i + 1);
     }
     return last;
 }
@@ -366,12 +375,13 @@ static int enter_segment(struct replay *r, uint32_t segment)
     int rc = 0;
     bool from_parts = (sealed || r->clean) && s->pending.count == 0 &&
                       summary_complete(kv, segment, sealed, &list, &rc);
-    if (rc == 0 && !from_parts && s->pending.count == 0) {
+    if (rc == 0 && !from_parts) {
         /* No whole summary: the records themselves, and they are summed up anew. */
         entries_clear(&list);
-        rc = segment_scan(kv, segment, &s->pending);
-        s->part_count = 0;
+        drop_parts_from(kv, s, 0);
         s->summarised = false;
+        if (s->pending.count == 0)
+            rc = segment_scan(kv, segment, &s->pending);
     }
     const struct entries *from = from_parts ? &list : &s->pending;
     struct entries_reader reader = {.bytes = from->bytes, .used = from->used};

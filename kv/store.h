@@ -54,6 +54,7 @@ enum segment_kind { KIND_NONE = 0, KIND_LOG = 1, KIND_META = 2, KIND_TWIN = 3 };
 struct meta_ref {
     struct log_pos pos;
     uint32_t bytes;
+    uint64_t seq; /* replay: of two records with one key the later one counts */
 };
 
 struct segment {
