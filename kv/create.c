@@ -75,7 +75,7 @@ static int store_free_header(struct pmkv *kv, uint32_t segment, uint32_t column)
     _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
     struct segment_header h;
     segment_header_encode(kv, segment, (uint16_t)column, &h);
-    memcpy(page, &h, sizeof h);
+    memcpy(page + segment_header_line(h.version), &h, sizeof h);
     uint64_t off = layout_slice_off(&kv->vol.layout, segment, column);
     if (media_store(kv->vol.media, off, page, PAGE_BYTES) == PAGE_BYTES)
         return 0;

@@ -222,7 +222,7 @@ static enum repair_outcome repair_header(struct pmkv *kv, struct place p, uint64
     struct segment_header h;
     pthread_mutex_lock(&kv->header_lock);
     segment_header_encode(kv, p.segment, (uint16_t)p.column, &h);
-    memcpy(page, &h, sizeof h);
+    memcpy(page + segment_header_line(h.version), &h, sizeof h);
     enum repair_outcome r = write_page(kv, off, page);
     pthread_mutex_unlock(&kv->header_lock);
     return r;

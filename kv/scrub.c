@@ -81,7 +81,8 @@ static void look_headers(struct pmkv *kv, uint32_t segment)
         uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
         pthread_mutex_lock(&kv->header_lock);
         segment_header_encode(kv, segment, (uint16_t)c, &now);
-        bool read = media_load(kv->vol.media, off, &h, sizeof h) == sizeof h;
+        bool read = media_load(kv->vol.media, off + segment_header_line(now.version), &h,
+                               sizeof h) == sizeof h;
         bool good = read && segment_header_valid(kv, &h, segment, (uint16_t)c) &&
                     h.version == now.version;
         pthread_mutex_unlock(&kv->header_lock);

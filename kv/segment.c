@@ -67,7 +67,8 @@ static int store_headers(struct pmkv *kv, uint32_t segment, uint32_t from, uint3
     for (uint32_t c = from; c < to; c++) {
         _Alignas(64) struct segment_header h;
         segment_header_encode(kv, segment, (uint16_t)c, &h);
-        uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
+        uint64_t off =
+            layout_slice_off(&kv->vol.layout, segment, c) + segment_header_line(h.version);
         if (media_store(kv->vol.media, off, &h, sizeof h) == sizeof h)
             ++*taken;
         else
@@ -83,10 +84,13 @@ static int store_headers(struct pmkv *kv, uint32_t segment, uint32_t from, uint3
 int segment_write_headers(struct pmkv *kv, uint32_t segment)
 {
     uint32_t taken = 0, columns = kv->vol.layout.columns;
-    uint64_t version = counter_next(kv, 1);
-    if (version == 0)
-        return -EIO;
     pthread_mutex_lock(&kv->header_lock);
+    uint64_t version = counter_next(kv, 2); /* odd and even in turn: the other line */
+    if (version == 0) {
+        pthread_mutex_unlock(&kv->header_lock);
+        return -EIO;
+    }
+    version += ~(version ^ kv->segments[segment].header_version) & 1;
     kv->segments[segment].header_version = version;
     int rc = store_headers(kv, segment, 0, columns / 2, &taken);
     if (rc == 0)
@@ -112,6 +116,27 @@ void segment_adopt(struct pmkv *kv, const struct segment_header *h)
     kv->free_count += h->state == SEGMENT_FREE;
 }
 
+/* The newer of the valid lines of one header page: 1; 0: none is valid; -1: poison. */
+static int header_load(struct pmkv *kv, uint32_t segment, uint32_t column,
+                       struct segment_header *out)
+{
+    struct segment_header lines[2];
+    uint64_t off = layout_slice_off(&kv->vol.layout, segment, column);
+    if (media_load(kv->vol.media, off, lines, sizeof lines) != sizeof lines)
+        return -1;
+    int valid = 0;
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct segment_header *h = &lines[i];
+        bool good = segment_header_valid(kv, h, segment, (uint16_t)column) &&
+                    segment_header_line(h->version) == i * LINE_BYTES;
+        if (good && (!valid || h->version > out->version)) {
+            *out = *h;
+            valid = 1;
+        }
+    }
+    return valid;
+}
+
 void segment_read_headers(struct pmkv *kv, uint32_t segment)
 {
     struct segment_header copies[MAX_COLUMNS], best = {0};
@@ -119,12 +144,10 @@ void segment_read_headers(struct pmkv *kv, uint32_t segment)
     bool valid[MAX_COLUMNS] = {false};
     for (uint32_t c = 0; c < columns; c++) {
         uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
-        size_t got = media_load(kv->vol.media, off, &copies[c], sizeof copies[c]);
-        valid[c] = got == sizeof copies[c] &&
-                   segment_header_valid(kv, &copies[c], segment, (uint16_t)c);
+        int got = header_load(kv, segment, c, &copies[c]);
+        valid[c] = got > 0;
         if (!valid[c])
-            damage_found(kv, got == sizeof copies[c] ? DAMAGE_CHECK : DAMAGE_POISON, off,
-                         "segment header");
+            damage_found(kv, got == 0 ? DAMAGE_CHECK : DAMAGE_POISON, off, "segment header");
         else if (copies[c].version > best.version)
             best = copies[c];
     }

@@ -8,10 +8,11 @@
  * A header line is valid if and only if
  *   1. its check is the XXH3-64 of its other 56 bytes, bound to pool, segment and column;
  *   2. segment and column are its own; state and kind are known; reserved bytes are zero.
- * It stands in line 0 of the slice's header page in every column; the highest valid version wins.
+ *   3. it stands in line version % 2 of the slice's header page.
+ * It stands in every column; the highest valid version wins.
  *
- * I9 for headers: the copies are written in two fences, one half each, so that at any instant one half
- * is whole, old or new; a torn line fails its check.
+ * I9 for headers: the copies are written in two fences, one half each, and each write takes the line the
+ * one before did not, so that a torn line leaves every copy with the old header, also the only one.
  */
 #ifndef PMKV_KV_SEGMENT_H
 #define PMKV_KV_SEGMENT_H
@@ -31,6 +32,11 @@ struct segment_header {
 };
 _Static_assert(sizeof(struct segment_header) == 64, "a header is a line");
 enum { HEADER_IN_TABLE = 0xffff };
+/* Where in its page the header of this version stands. */
+static inline uint32_t segment_header_line(uint64_t version)
+{
+    return (uint32_t)(version % 2) * 64;
+}
 
 /* What a class of writers must leave free for the classes after it. */
 enum space_class { SPACE_PUT, SPACE_DELETE, SPACE_CLEANER, SPACE_META };

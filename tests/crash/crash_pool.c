@@ -4,6 +4,8 @@
 /* Small pools on simulated media. */
 #include <criterion/criterion.h>
 
+#include <stdio.h>
+
 #include "crash_run.h"
 #include "kv/open.h"
 
@@ -71,18 +73,35 @@ void crash_close(struct pmkv **kv, const char *where)
     cr_assert_eq(s, PMKV_OK, "%s: close: %s (%s)", where, pmkv_status_name(s), pmkv_errormsg());
 }
 
+struct lost_seen {
+    uint64_t count;
+    char first[160];
+};
+
 static int count_lost(void *arg, const struct pmkv_lost *lost)
 {
-    (void)lost;
-    ++*(uint64_t *)arg;
+    struct lost_seen *seen = arg;
+    if (seen->count++ == 0)
+        snprintf(seen->first, sizeof seen->first, "'%.*s'%s, version %llu, 0x%llx and %llu bytes",
+                 (int)lost->key_bytes, lost->key ? (const char *)lost->key : "",
+                 lost->key_is_prefix ? "..." : "", (unsigned long long)lost->version,
+                 (unsigned long long)lost->pool_offset, (unsigned long long)lost->bytes);
     return 0;
+}
+
+void crash_nothing_lost(struct pmkv *kv, const char *where)
+{
+    struct lost_seen seen = {0};
+    cr_assert_eq(pmkv_lost_foreach(kv, count_lost, &seen), PMKV_OK);
+    cr_assert_eq(seen.count, 0, "%s: %llu lost, first %s", where, (unsigned long long)seen.count,
+                 seen.first);
 }
 
 uint64_t crash_lost_count(struct pmkv *kv)
 {
-    uint64_t count = 0;
-    cr_assert_eq(pmkv_lost_foreach(kv, count_lost, &count), PMKV_OK);
-    return count;
+    struct lost_seen seen = {0};
+    cr_assert_eq(pmkv_lost_foreach(kv, count_lost, &seen), PMKV_OK);
+    return seen.count;
 }
 
 void crash_heal(struct pmkv *kv, const char *where)

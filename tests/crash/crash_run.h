@@ -77,6 +77,7 @@ void crash_close(struct pmkv **kv, const char *where);
 /* Scrubs, then demands that a check finds nothing and nothing is lost. */
 void crash_heal(struct pmkv *kv, const char *where);
 uint64_t crash_lost_count(struct pmkv *kv);
+void crash_nothing_lost(struct pmkv *kv, const char *where);
 /* An image of the medium at this instant. */
 struct media *crash_image(struct media *m, sim_chooser choose, void *arg);
 /* Faults for an image of the run's store (crash_fault.c); says which in `text`. */

@@ -5,31 +5,38 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "support/value.h"
 
+/* What is read is of no use to anybody else; what is being put must hold, for a hook may compare and put
+ * meanwhile. */
 static uint8_t value[MODEL_MAX_BYTES];
 
 const char *model_key(uint32_t index, size_t *bytes)
 {
-    static char key[64];
-    *bytes = (size_t)snprintf(key, sizeof key, "key-%u%.*s", index, (int)(index % 7), "-------");
+    static char keys[MODEL_KEYS][24];
+    char *key = keys[index];
+    if (!*key)
+        snprintf(key, sizeof keys[0], "key-%u%.*s", index, (int)(index % 7), "-------");
+    *bytes = strlen(key);
     return key;
 }
 
 /* --- operations ------------------------------------------------------------------------------- */
 
-static const void *next_value(struct model *m, uint32_t key, uint32_t bytes)
+static void *next_value(struct model *m, uint32_t key, uint32_t bytes)
 {
     size_t key_bytes;
+    uint8_t *made = malloc(bytes + 1);
     const char *name = model_key(key, &key_bytes);
     cr_assert_leq(bytes, MODEL_MAX_BYTES);
     m->flight[m->flight_count].key = key;
     m->flight[m->flight_count].to = (struct model_value){++m->last_version, bytes};
     m->flight_count++;
-    test_value_fill(value, bytes, name, key_bytes, m->last_version);
-    return value;
+    test_value_fill(made, bytes, name, key_bytes, m->last_version);
+    return made;
 }
 
 void model_settle(struct model *m, bool happened)
@@ -41,10 +48,12 @@ void model_settle(struct model *m, bool happened)
 
 enum pmkv_status model_try_put(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes)
 {
-    const void *bytes_of_value = next_value(m, key, bytes);
+    void *made = next_value(m, key, bytes);
     size_t key_bytes;
     const char *name = model_key(key, &key_bytes);
-    return pmkv_put(kv, name, key_bytes, bytes_of_value, bytes);
+    enum pmkv_status s = pmkv_put(kv, name, key_bytes, made, bytes);
+    free(made);
+    return s;
 }
 
 static void settle_ok(struct model *m, enum pmkv_status s, const char *what, uint32_t key)
@@ -79,9 +88,10 @@ void model_batch(struct model *m, struct pmkv *kv, uint32_t first, uint32_t puts
     size_t key_bytes;
     cr_assert_eq(pmkv_batch_new(&batch), PMKV_OK);
     for (uint32_t i = first; i < first + puts; i++) {
-        const void *bytes_of_value = next_value(m, i, bytes);
+        void *made = next_value(m, i, bytes);
         const char *name = model_key(i, &key_bytes);
-        cr_assert_eq(pmkv_batch_put(batch, name, key_bytes, bytes_of_value, bytes), PMKV_OK);
+        cr_assert_eq(pmkv_batch_put(batch, name, key_bytes, made, bytes), PMKV_OK);
+        free(made);
     }
     for (uint32_t i = first + puts; i < first + puts + deletes; i++) {
         const char *name = model_key(i, &key_bytes);

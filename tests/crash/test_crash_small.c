@@ -26,7 +26,7 @@ static struct criterion_test_params each_geometry(void)
         crash_script_run(*geometry, &(struct crash_plan){__VA_ARGS__});                            \
     }
 
-SCRIPT_TEST(puts_overwrites_and_deletes, script_small, 1, 1, 9, 6, 8)
-SCRIPT_TEST(batches_are_whole, script_batches, 2, 1, 12, 6, 8)
-SCRIPT_TEST(long_values, script_long_values, 3, 1, 8, 6, 8)
-SCRIPT_TEST(clean_closes_and_opens, script_reopen, 4, 1, 5, 6, 8)
+SCRIPT_TEST(puts_overwrites_and_deletes, script_small, 1, 1, 9, 6, 8, FAULT_NONE)
+SCRIPT_TEST(batches_are_whole, script_batches, 2, 1, 12, 6, 8, FAULT_NONE)
+SCRIPT_TEST(long_values, script_long_values, 3, 1, 8, 6, 8, FAULT_NONE)
+SCRIPT_TEST(clean_closes_and_opens, script_reopen, 4, 1, 5, 6, 8, FAULT_NONE)
