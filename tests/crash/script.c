@@ -4,6 +4,7 @@
 #include "script.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 #include "kv/clean.h"
 #include "kv/meta.h"
@@ -158,12 +159,18 @@ void script_repair(struct crash_run *r)
     model_put(&r->model, r->kv, 7, 100);
 }
 
+static unsigned from_environment(const char *name)
+{
+    const char *text = getenv(name);
+    return text ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
 void crash_script_run(enum pmkv_geometry geometry, const struct crash_plan *plan)
 {
     struct crash_run r;
-    crash_begin(&r, geometry, plan->seed);
+    crash_begin(&r, geometry, plan->seed + 1000 * from_environment("PMKV_CRASH_SEED"));
     r.every = plan->every;
-    r.per_instant = plan->per_instant;
+    r.per_instant = plan->per_instant + from_environment("PMKV_CRASH_MORE");
     r.again_one_in = plan->again_one_in;
     r.thorough_one_in = plan->thorough_one_in;
     r.fault = plan->fault;

@@ -17,7 +17,8 @@ void script_cleaning(struct crash_run *r);   /* overwriting until the cleaner fr
 void script_reopen(struct crash_run *r);     /* clean closes and opens, with an open row between */
 void script_repair(struct crash_run *r);     /* poison in every kind of page, read and repaired */
 
-/* Runs a script from an empty pool under the driver. */
+/* Runs a script from an empty pool under the driver. For a longer search PMKV_CRASH_SEED is another seed,
+ * PMKV_CRASH_MORE more images at each instant. */
 struct crash_plan {
     crash_script script;
     uint64_t seed;
