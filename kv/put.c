@@ -187,8 +187,9 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
     enum pmkv_status s;
     for (int attempt = 0;; attempt++) {
         s = space_admit(kv, write_packed(op), class);
-        if (s)
-            return s;
+        bool admitted = s == PMKV_OK;
+        if (s != PMKV_OK && (s != PMKV_E_FULL || class != SPACE_DELETE))
+            return s; /* a delete may still fit in a row that is open */
         uint32_t stripe = index_stripe(op->khash);
         index_prefetch(kv->index, op->khash);
         index_lock(kv->index, stripe);
@@ -198,9 +199,10 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
         if (s == PMKV_OK)
             s = write_publish(kv, op);
         index_unlock(kv->index, stripe);
-        if (s != PMKV_E_FULL || attempt == 8)
+        if (s != PMKV_E_FULL || attempt == 8 || !admitted)
             return s;
         free(op->old.rebuilt); /* another writer took the segment first: ask again */
+        op->old.rebuilt = NULL;
         op->had = op->drop_extents = false;
     }
 }
