@@ -147,6 +147,8 @@ static enum find_result rebuild_record(struct pmkv *kv, struct log_pos pos, uint
                                        uint8_t **record)
 {
     struct row_place place = pos_place(&kv->shape, pos);
+    if (generation == 0)
+        return FIND_NONE; /* it was freed: the slot has moved */
     if (media_present(kv->vol.media) && medium_in_doubt(kv, 0))
         return FIND_IO; /* I14: also for what the lanes still have in DRAM */
     if (!segment_pin(kv, place.segment, generation))
@@ -351,6 +353,10 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
     struct row_place place = pos_place(&kv->shape, f->pos);
     f->generation = atomic_load_explicit(&kv->segments[place.segment].generation,
                                          memory_order_acquire);
+    /* Only a slot that still stands vouches for the generation: the segment may have been freed and
+     * taken again since the slot was read, and its records need not be fenced yet (I2). */
+    if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
+        return STEP_AGAIN;
     media_prefetch(kv->vol.media,
                    layout_data_page_off(&kv->vol.layout, place.segment, place.row,
                                         place.offset / PAGE_PAYLOAD_BYTES) +
@@ -369,7 +375,7 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
 static enum find_result find(struct pmkv *kv, const struct wanted *w, struct found *out)
 {
     struct index_find f;
-    *out = (struct found){0};
+    *out = (struct found){.locked = w->locked};
 again:
     index_find_begin(kv->index, w->hash, &f);
     while (index_find_next(&f, &out->ref)) {
@@ -427,7 +433,7 @@ enum find_result read_value(struct pmkv *kv, struct found *f, void *dst)
     }
     if (!f->rebuilt) {
         enum find_result r = rebuild_record(kv, f->pos, f->generation, &f->rebuilt);
-        if (r == FIND_LOST)
+        if (r == FIND_LOST && !f->locked) /* it takes stripe locks */
             lost_discover(kv, (struct row_ref){place.segment, place.row, f->generation});
         if (r != FIND_HIT)
             return r;

@@ -20,6 +20,7 @@ struct found {
     struct log_pos pos;
     uint64_t generation;
     struct record_header h;
+    bool locked;       /* found under the stripe's lock: what is lost is not entered then */
     bool lost;         /* the record is lost; h holds what is known (seq, lengths) or zeros */
     uint8_t *rebuilt;  /* the whole record when it had to be rebuilt; free it */
 };
