@@ -7,6 +7,7 @@
 #include "damage.h"
 #include "error.h"
 #include "handle.h"
+#include "lost.h"
 #include "write.h"
 
 static struct read_shard *read_shard(struct pmkv *kv)
@@ -235,8 +236,12 @@ static enum pmkv_status walk_collect(struct walk *w, const struct index_scan *sc
                 : r == FIND_IO    ? unavailable(kv)
                 : r == FIND_NOMEM ? PMKV_E_NO_MEMORY
                                   : PMKV_OK;
-            if (r == FIND_LOST)
+            if (r == FIND_LOST) {
+                struct row_ref ref = {segment, pos_place(&kv->shape, pos).row, generation};
                 record = NULL;
+                if (lost_discover(kv, ref)) /* now its slot says so, and what its name was */
+                    s = PMKV_E_NOT_FOUND;
+            }
         }
         if (s == PMKV_OK) {
             w->slots[w->count] = scan->slots[i];
