@@ -19,19 +19,21 @@
 /* Above this utilisation moving a segment gains nothing worth its cost. */
 enum { HOPELESS_PERCENT = 97, VICTIMS_AT_ONCE = 8 };
 
-/* A record on its way; its key is in the arena. */
+/* A record on its way; its key is in the arena. Kept until its victim was freed: if it is not, what was
+ * moved out of it is one more older version of its key. */
 struct move {
-    uint64_t hash;
+    uint64_t hash, generation; /* of the segment it is moved out of */
     struct log_pos from, to;
     uint32_t units, key_bytes;
     size_t key_at;
     uint8_t type;
+    bool current; /* its slot points to the copy */
 };
 
 /* A dead put whose key's count of older versions goes down once its segment is freed. */
 struct gone {
-    uint64_t hash;
-    uint32_t key_bytes;
+    uint64_t hash, generation;
+    uint32_t segment, key_bytes;
     size_t key_at;
 };
 
@@ -40,6 +42,7 @@ struct cleaning {
     struct move *moves;
     struct gone *gone;
     uint32_t move_count, move_room, gone_count, gone_room;
+    uint32_t published; /* of the moves */
     uint8_t *arena;
     size_t arena_used, arena_room;
     uint32_t victims[VICTIMS_AT_ONCE], victim_count;
@@ -116,7 +119,7 @@ static void older_adjust(struct pmkv *kv, const uint8_t *key, uint32_t key_bytes
     free(f.rebuilt);
 }
 
-static void publish_move(struct cleaning *c, const struct move *m)
+static void publish_move(struct cleaning *c, struct move *m)
 {
     struct pmkv *kv = c->kv;
     struct slot_ref ref;
@@ -130,6 +133,7 @@ static void publish_move(struct cleaning *c, const struct move *m)
         live_add(kv, from, -(int64_t)m->units);
     }
     index_unlock(kv->index, index_stripe(m->hash));
+    m->current = current;
     if (!current && is_version(m->type))
         older_adjust(kv, c->arena + m->key_at, m->key_bytes, m->hash, 1);
     atomic_fetch_sub_explicit(&kv->segments[to].unpublished, 1, memory_order_release);
@@ -138,17 +142,17 @@ static void publish_move(struct cleaning *c, const struct move *m)
 /* Steps 3 and 4. */
 static int publish_moves(struct cleaning *c)
 {
-    if (c->move_count == 0)
+    if (c->published == c->move_count)
         return 0;
     lane_lock(c->kv->cleaner);
     int rc = lane_close_row(c->kv, c->kv->cleaner);
     lane_unlock(c->kv->cleaner);
     if (rc)
         return rc;
-    for (uint32_t i = 0; i < c->move_count; i++)
-        publish_move(c, &c->moves[i]);
-    atomic_fetch_add_explicit(&c->kv->n.records_moved, c->move_count, memory_order_relaxed);
-    c->move_count = 0;
+    atomic_fetch_add_explicit(&c->kv->n.records_moved, c->move_count - c->published,
+                              memory_order_relaxed);
+    for (; c->published < c->move_count; c->published++)
+        publish_move(c, &c->moves[c->published]);
     return 0;
 }
 
@@ -169,7 +173,11 @@ static int copy_record(struct cleaning *c, const struct entry *e, const uint8_t 
                       .key_hash = hash64(key, h.key_bytes),
                       .value_hash = h.value_hash,
                       .seq = h.seq};
-    struct move m = {.hash = e->hash, .from = from, .type = h.type, .key_bytes = h.key_bytes};
+    struct move m = {.hash = e->hash,
+                     .generation = pos_generation(kv, from),
+                     .from = from,
+                     .type = h.type,
+                     .key_bytes = h.key_bytes};
     m.units = (uint32_t)units_of(record_packed(h.key_bytes, h.value_bytes));
     void *moves = grow(c->moves, c->move_count, &c->move_room, sizeof m);
     if (!moves || !arena_keep(c, key, h.key_bytes, &m.key_at))
@@ -247,7 +255,10 @@ static bool drop_tombstone(struct pmkv *kv, const struct entry *e, struct log_po
 
 static int note_gone(struct cleaning *c, const struct entry *e, struct log_pos pos)
 {
-    struct gone g = {.hash = e->hash, .key_bytes = e->key_bytes};
+    struct gone g = {.hash = e->hash,
+                     .generation = pos_generation(c->kv, pos),
+                     .segment = pos_place(&c->kv->shape, pos).segment,
+                     .key_bytes = e->key_bytes};
     const uint8_t *key = e->key;
     uint8_t *record = NULL;
     if (e->kept_bytes < e->key_bytes) { /* the whole key is needed: it is compared in full */
@@ -336,6 +347,32 @@ static int clean_victim(struct cleaning *c, uint32_t victim)
     return rc;
 }
 
+static bool was_freed(struct pmkv *kv, uint32_t segment, uint64_t generation)
+{
+    return atomic_load(&kv->segments[segment].generation) != generation;
+}
+
+/* I8, exactly: a count goes down only for a version whose segment was freed. A victim that was not, since
+ * its cleaning or its end failed, keeps its dead versions, and those that were moved out of it stay there
+ * as well. */
+static void count_versions(struct cleaning *c)
+{
+    struct pmkv *kv = c->kv;
+    for (uint32_t i = 0; i < c->published; i++) {
+        const struct move *m = &c->moves[i];
+        if (m->current && is_version(m->type) &&
+            !was_freed(kv, pos_place(&kv->shape, m->from).segment, m->generation))
+            older_adjust(kv, c->arena + m->key_at, m->key_bytes, m->hash, 1);
+    }
+    for (uint32_t i = 0; i < c->gone_count; i++) {
+        const struct gone *g = &c->gone[i];
+        if (was_freed(kv, g->segment, g->generation))
+            older_adjust(kv, c->arena + g->key_at, g->key_bytes, g->hash, -1);
+    }
+    c->move_count = c->published = c->gone_count = 0;
+    c->arena_used = 0;
+}
+
 /* Steps 5 and 6 for every victim whose survivors are all published. */
 static int end_victims(struct cleaning *c)
 {
@@ -355,19 +392,23 @@ static int end_victims(struct cleaning *c)
             atomic_store(&kv->segments[c->victims[i]].state, SEGMENT_SEALED);
         }
     }
-    for (uint32_t i = 0; i < c->gone_count && rc == 0; i++)
-        older_adjust(kv, c->arena + c->gone[i].key_at, c->gone[i].key_bytes, c->gone[i].hash, -1);
-    c->victim_count = c->gone_count = 0;
-    c->arena_used = 0;
+    count_versions(c);
+    c->victim_count = 0;
     return rc;
 }
 
 /* --- choosing --------------------------------------------------------------------------------- */
 
+/* Of a segment that the cleaner filled only what died there is to be gained: its rows cannot be packed
+ * any better, and moving them for the room their records leave would go on for ever. */
 static double segment_use(const struct pmkv *kv, uint32_t i)
 {
-    return (double)atomic_load_explicit(&kv->segments[i].live_units, memory_order_relaxed) * 8 /
-           (double)segment_payload(kv);
+    const struct segment *s = &kv->segments[i];
+    double live = (double)atomic_load_explicit(&s->live_units, memory_order_relaxed);
+    if (!s->packed)
+        return live * 8 / (double)segment_payload(kv);
+    uint32_t stored = atomic_load_explicit(&s->stored_units, memory_order_relaxed);
+    return stored ? live / stored : 0;
 }
 
 /* Cost and benefit (Rosenblum and Ousterhout, 1992): (1 - u) * age / (1 + u); when space is short, the

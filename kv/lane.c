@@ -255,6 +255,8 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     buf->fill += need;
     lane->added++;
     atomic_fetch_add_explicit(&kv->segments[buf->segment].unpublished, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&kv->segments[buf->segment].stored_units, units_of(need),
+                              memory_order_relaxed);
     return 0;
 }
 

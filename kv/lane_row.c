@@ -320,6 +320,8 @@ static int lane_next_segment(struct pmkv *kv, struct lane *lane, enum space_clas
         return (int)segment;
     lane->segment = segment;
     lane->next_row = 0;
+    kv->segments[segment].packed = lane->kind != LANE_USER;
+    atomic_store_explicit(&kv->segments[segment].stored_units, 0, memory_order_relaxed);
     return 0;
 }
 

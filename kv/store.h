@@ -60,12 +60,14 @@ struct meta_ref {
 struct segment {
     _Atomic uint64_t generation; /* 0 while free */
     _Atomic uint32_t live_units; /* 8 B units of records that count */
+    _Atomic uint32_t stored_units; /* of all that were stored since open, of whole rows and meta */
     _Atomic uint32_t unpublished; /* I5: records stored but not in the index yet */
     _Atomic uint32_t pins;        /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint8_t state;
     uint8_t kind;
     bool summarised; /* all its records are in summary parts */
+    bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
     uint32_t rows_used;
     uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
