@@ -149,7 +149,7 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *given)
     int rc = media_probe(path, &probe);
     if (rc) {
         err_phrase(0, "create pool %s", path);
-        return rc == -EISDIR ? PMKV_E_EXISTS : status_of(rc);
+        return status_of(rc);
     }
     if (probe.backend != MEDIA_DEVDAX) /* before anything is made: the size is known */
         s = plan(&opts, opts.pool_bytes, probe.loss_unit, &wanted);
@@ -159,7 +159,7 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *given)
                                   .filter_only = opts.sigbus == PMKV_SIGBUS_FILTER_ONLY,
                                   .create_bytes = opts.pool_bytes};
         rc = media_create(path, &args, &media);
-        s = rc ? status_of(rc) : refuse_pool(media);
+        s = rc == -EISDIR ? PMKV_E_EXISTS : rc ? status_of(rc) : refuse_pool(media);
         if (s == PMKV_OK) {
             s = store_format(media, &opts);
             if (s && probe.backend != MEDIA_DEVDAX)

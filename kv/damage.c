@@ -97,6 +97,15 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
                    what);
 }
 
+void copy_behind(struct pmkv *kv, uint64_t off)
+{
+    if (kv->opts.read_only)
+        return;
+    pthread_mutex_lock(&kv->work_lock);
+    queue_add(&kv->behind, off & ~(uint64_t)(PAGE_BYTES - 1));
+    pthread_mutex_unlock(&kv->work_lock);
+}
+
 /* Is one superblock copy, found by its own check, still there? */
 static bool superblock_seen(struct pmkv *kv)
 {

@@ -125,21 +125,22 @@ static void judge_health(const struct pmkv *kv, struct pmkv_health *h)
                        retired = h->pages_retired, repaired = h->pages_repaired;
     if (atomic_load(&kv->unavailable) || atomic_load(&kv->write_failed))
         say(h, PMKV_STATE_UNAVAILABLE,
-            "Check the device, the file system and the length of the file. Nothing is written "
-            "until it answers; then open the pool again if it stays unavailable.",
+            "Check the device, the file system, the length of the file and the kernel log. Nothing "
+            "is written until it answers; if that does not help, close the pool and open it again.",
             "The medium of %s as a whole does not answer, or a write could not be made durable.",
             kv->vol.media->path);
     else if (lost)
         say(h, PMKV_STATE_LOST,
             "List what is lost with 'pmkv-cli lost', and put those keys again from another "
-            "source. All other records are good.",
+            "source, or delete them. 'pmkv-cli scrub' verifies that nothing else is.",
             "%llu record%s lost: the damage was beyond the redundancy of the pool.", lost,
-            lost == 1 ? " is" : "s are");
+            lost == 1 ? " or range of records is" : "s or ranges of records are");
     else if (pending)
         say(h, PMKV_STATE_DEGRADED,
-            "None needed while the pool is open for writing: they are repaired. Run 'pmkv-cli "
-            "scrub -w' to have it done now.",
-            "%llu page%s known to be bad and wait%s for repair; no record is lost.", pending,
+            "None, if a program opens the pool for writing: what redundancy covers is repaired then. "
+            "'pmkv-cli scrub' does that now.",
+            "%llu page%s known to be bad and wait%s for repair; no record is known to be lost.",
+            pending,
             pending == 1 ? " is" : "s are", pending == 1 ? "s" : "");
     else if (h->loss_unit_coarser)
         say(h, PMKV_STATE_DEGRADED,
@@ -150,7 +151,7 @@ static void judge_health(const struct pmkv *kv, struct pmkv_health *h)
             (unsigned long long)kv->vol.media->loss_unit);
     else if (retired)
         say(h, PMKV_STATE_DEGRADED,
-            "None needed for the data. If the number grows, have the memory module replaced.",
+            "None for the data. If the number grows, have the memory module or disk replaced.",
             "%llu page%s not be cleared and %s out of use for good; no record is lost.", retired,
             retired == 1 ? " could" : "s could", retired == 1 ? "is" : "are");
     else if (!h->sigbus_ours)

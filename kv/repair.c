@@ -18,11 +18,16 @@
 static void note_repaired(struct pmkv *kv, uint64_t off)
 {
     pthread_mutex_lock(&kv->work_lock);
-    queue_remove(&kv->pending, off);
-    queue_add(&kv->repaired, off);
-    kv->life.pages_repaired++;
-    kv->scan.repaired_pages += kv->scan_running_now;
+    bool was_bad = !queue_remove(&kv->behind, off);
+    was_bad |= queue_remove(&kv->pending, off);
+    if (was_bad) {
+        queue_add(&kv->repaired, off);
+        kv->life.pages_repaired++;
+        kv->scan.repaired_pages += kv->scan_running_now;
+    }
     pthread_mutex_unlock(&kv->work_lock);
+    if (!was_bad)
+        return; /* a copy that a crash left behind */
     event_send(kv, PMKV_EVENT_REPAIRED, off, PAGE_BYTES, "the page at 0x%llx is good again",
                (unsigned long long)off);
 }
@@ -281,6 +286,16 @@ uint32_t repair_pending(struct pmkv *kv)
             return left;
         }
         from = off + 1;
+    }
+}
+
+void repair_behind(struct pmkv *kv)
+{
+    while (kv->behind.count > 0) { /* at open: nobody else runs */
+        uint64_t off = kv->behind.pages[0];
+        if (repair_place(kv, off) == REPAIR_LATER)
+            damage_found(kv, DAMAGE_CHECK, off, "a copy behind the others");
+        queue_remove(&kv->behind, off);
     }
 }
 

@@ -32,6 +32,9 @@ enum repair_outcome repair_place(struct pmkv *kv, uint64_t off);
 /* Works through the pending queue once; returns how many are left. */
 uint32_t repair_pending(struct pmkv *kv);
 
+/* Brings copies that a crash left behind up to date; at open. */
+void repair_behind(struct pmkv *kv);
+
 /* Takes asynchronous machine checks into the queue. */
 void repair_collect(struct pmkv *kv);
 /* Takes the bad ranges that the kernel lists into the queue; it is never trusted to be complete. */

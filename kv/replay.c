@@ -446,6 +446,21 @@ static int settle_segment(struct replay *r, uint32_t i)
     return 0;
 }
 
+/* What a crash may have cut in the middle of its copies is whole again: the table, which was being
+ * written if the crash met the close, headers and the superblock. */
+static int refresh_copies(struct replay *r)
+{
+    struct pmkv *kv = r->kv;
+    int rc = 0;
+    if (!r->clean) {
+        uint64_t version = counter_next(kv, 1);
+        kv->super.table_version = version;
+        rc = version ? table_write(kv) : -EIO;
+    }
+    repair_behind(kv);
+    return rc;
+}
+
 static int pass_settle(struct replay *r)
 {
     struct pmkv *kv = r->kv;
@@ -459,7 +474,9 @@ static int pass_settle(struct replay *r)
         rc = lane_resume_row(kv, &kv->lanes[k]);
     if (rc == 0 && !kv->opts.read_only)
         rc = lost_save(kv);
-    return rc ? rc : replay_complete_damaged(r);
+    if (rc == 0)
+        rc = replay_complete_damaged(r);
+    return rc || kv->opts.read_only ? rc : refresh_copies(r);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */

@@ -45,6 +45,7 @@ static void look_superblocks(struct pmkv *kv)
 static void look_table(struct pmkv *kv)
 {
     _Alignas(64) uint8_t page[PAGE_BYTES];
+    bool torn = kv->opts.read_only && !kv->was_clean; /* a crash may have cut its writing */
     for (uint32_t copy = 0; copy < TABLE_COPIES; copy++)
         for (uint64_t at = 0; at < kv->vol.layout.table_bytes; at += PAGE_BYTES) {
             uint64_t off = kv->vol.layout.table_off[copy] + at;
@@ -54,7 +55,7 @@ static void look_table(struct pmkv *kv)
                 group_secret(kv->vol.secret, kv->super.table_version, off / PAGE_BYTES);
             if (read)
                 page_verify(page, secret, &good, &absent);
-            if (good != 0xffff)
+            if (!read || (good != 0xffff && !torn))
                 damage_found(kv, read ? DAMAGE_CHECK : DAMAGE_POISON, off, "segment table");
         }
 }

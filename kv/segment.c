@@ -10,6 +10,7 @@
 #include "../recovery/errmsg.h"
 #include "../recovery/media.h"
 #include "damage.h"
+#include "lost.h"
 #include "super.h"
 
 /* --- bytes of a header ------------------------------------------------------------------------ */
@@ -116,6 +117,36 @@ void segment_adopt(struct pmkv *kv, const struct segment_header *h)
     kv->free_count += h->state == SEGMENT_FREE;
 }
 
+/* Is there nothing but zeros in the segment, headers aside? Then nothing was ever written to it. */
+static bool segment_blank(struct pmkv *kv, uint32_t segment)
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    const struct layout *l = &kv->vol.layout;
+    uint8_t page[PAGE_BYTES];
+    for (uint32_t c = 0; c < l->columns; c++)
+        for (uint32_t p = 1; p < l->slice_pages; p++) {
+            uint64_t off = layout_slice_off(l, segment, c) + (uint64_t)p * PAGE_BYTES;
+            if (media_load(kv->vol.media, off, page, PAGE_BYTES) != PAGE_BYTES ||
+                memcmp(page, zeros, PAGE_BYTES) != 0)
+                return false;
+        }
+    return true;
+}
+
+/* No copy of the header is left: without its generation nothing in the segment can be told from
+ * what stood there before. It begins anew, and what may have been in it is named by range (P8). */
+static void segment_give_up(struct pmkv *kv, uint32_t segment, struct segment_header *h)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint64_t version = kv->opts.read_only ? 1 : counter_next(kv, 1);
+    *h = (struct segment_header){.state = SEGMENT_FREE, .version = version ? version : 1};
+    if (segment_blank(kv, segment))
+        return;
+    struct lost_entry e = {.pool_off = layout_data_page_off(l, segment, 0, 0),
+                           .bytes = l->segment_rows * l->row_pages * PAGE_BYTES};
+    lost_add(kv, &e, NULL, false);
+}
+
 /* The newer of the valid lines of one header page: 1; 0: none is valid; -1: poison. */
 static int header_load(struct pmkv *kv, uint32_t segment, uint32_t column,
                        struct segment_header *out)
@@ -146,17 +177,18 @@ void segment_read_headers(struct pmkv *kv, uint32_t segment)
         uint64_t off = layout_slice_off(&kv->vol.layout, segment, c);
         int got = header_load(kv, segment, c, &copies[c]);
         valid[c] = got > 0;
-        if (!valid[c])
+        if (!valid[c] && got == 0 && !kv->was_clean)
+            copy_behind(kv, off); /* torn by the crash, as far as anybody can tell */
+        else if (!valid[c])
             damage_found(kv, got == 0 ? DAMAGE_CHECK : DAMAGE_POISON, off, "segment header");
         else if (copies[c].version > best.version)
             best = copies[c];
     }
     for (uint32_t c = 0; c < columns; c++)
         if (valid[c] && copies[c].version < best.version)
-            damage_found(kv, DAMAGE_CHECK, layout_slice_off(&kv->vol.layout, segment, c),
-                         "segment header of an older version");
+            copy_behind(kv, layout_slice_off(&kv->vol.layout, segment, c));
     if (best.version == 0)
-        best = (struct segment_header){.state = SEGMENT_FREE};
+        segment_give_up(kv, segment, &best);
     best.segment = segment;
     segment_adopt(kv, &best);
 }

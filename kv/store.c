@@ -167,6 +167,7 @@ static void free_store(struct pmkv *kv)
     free(kv->lost);
     free(kv->lost_parts);
     free(kv->pending.pages);
+    free(kv->behind.pages);
     free(kv->unfixable.pages);
     free(kv->repaired.pages);
     free(kv->lanes);
@@ -228,11 +229,14 @@ static enum pmkv_status judge_superblock(enum superblock_found found)
     }
 }
 
+/* A crash between two copies leaves one behind; after a clean close all are alike. */
 static void note_superblock_copies(struct pmkv *kv, uint32_t good)
 {
     for (uint32_t i = 0; i < SUPERBLOCK_COPIES; i++)
-        if (!(good >> i & 1))
+        if (!(good >> i & 1) && kv->was_clean)
             damage_found(kv, DAMAGE_CHECK, kv->vol.layout.superblock_off[i], "superblock copy");
+        else if (!(good >> i & 1))
+            copy_behind(kv, kv->vol.layout.superblock_off[i]);
 }
 
 /* The pool is in use from here on: a crash finds it so, and numbers start in a fresh block (I3). */
@@ -292,6 +296,7 @@ enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts
     take_layout(kv);
     kv->loss_unit_coarser = media->loss_unit > kv->vol.layout.loss_unit;
     bool clean = kv->super.clean == 1 && shut_down_safely(kv);
+    kv->was_clean = kv->super.clean == 1;
     int rc = make_memory(kv);
     if (rc == 0)
         rc = enter_use(kv);

@@ -215,6 +215,7 @@ struct pmkv {
     pthread_mutex_t work_lock;
     pthread_cond_t work_cond, scrub_cond;
     struct work_queue pending;  /* pages to repair */
+    struct work_queue behind;   /* copies a crash left behind: written again at open */
     struct work_queue unfixable; /* pages that cannot be cleared and have no row to retire */
     struct work_queue repaired; /* pages repaired since open: for the map */
     bool scrub_wanted, scrub_running, scan_running_now;
@@ -230,6 +231,7 @@ struct pmkv {
 
     pthread_t cleaner_thread, keeper_thread;
     bool cleaner_started, keeper_started;
+    bool was_clean; /* the pool was closed cleanly before this open */
     bool recovered, loss_unit_coarser;
     uint64_t capacity_units;
     uint32_t reserve_segments;
