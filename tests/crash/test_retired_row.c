@@ -12,11 +12,10 @@
 #include <unistd.h>
 
 #include "pmkv.h"
-#include "support/pool.h"
 
-enum { KEYS = 20, VALUE_BYTES = 50000 };
+enum { KEYS = 20, VALUE_BYTES = 50000, PATH_BYTES = 64 };
 
-static char path[TEST_PATH_BYTES], left_path[TEST_PATH_BYTES];
+static char path[PATH_BYTES], left_path[PATH_BYTES];
 static char value[VALUE_BYTES];
 
 static void name_key(char key[16], int i)
@@ -40,14 +39,17 @@ static void copy_what_a_death_leaves(void)
 
 static struct pmkv *fill_pool(void)
 {
-    const struct test_options options = {.pool_mib = 32, .geometry = PMKV_PARITY};
+    struct pmkv_options options;
+    struct pmkv *kv = NULL;
     char key[16];
     memset(value, 7, sizeof value);
-    test_pool_path(path, test_dir_memory(), "retired-row");
-    test_pool_path(left_path, test_dir_memory(), "retired-row-left");
-    cr_assert(test_pool_create(path, &options));
-    struct pmkv *kv = test_pool_open(path, TEST_OPEN_INJECT | TEST_OPEN_NO_BACKGROUND);
-    cr_assert_not_null(kv);
+    snprintf(path, sizeof path, "/dev/shm/pmkv-retired-row.%d", (int)getpid());
+    snprintf(left_path, sizeof left_path, "%s.left", path);
+    pmkv_options_init(&options);
+    options.pool_bytes = 32 << 20;
+    options.allow_inject = options.no_background = true;
+    cr_assert_eq(pmkv_create(path, &options), PMKV_OK, "%s", pmkv_errormsg());
+    cr_assert_eq(pmkv_open(path, &options, &kv), PMKV_OK, "%s", pmkv_errormsg());
     for (int i = 0; i < KEYS; i++) {
         name_key(key, i);
         cr_assert_eq(pmkv_put(kv, key, strlen(key), value, sizeof value), PMKV_OK);
@@ -56,29 +58,48 @@ static struct pmkv *fill_pool(void)
 }
 
 /* Poison that cannot be cleared, met by a get. */
-static void retire_row_of_key_9(struct pmkv *kv)
+static void spoil(struct pmkv *kv, const char *key)
 {
     const struct pmkv_inject spec = {.size = sizeof spec,
                                      .kind = PMKV_INJECT_POISON,
                                      .target = PMKV_INJECT_AT_KEY,
-                                     .unit_bytes = TEST_PAGE_BYTES,
-                                     .key = "key 9",
-                                     .key_bytes = 5,
+                                     .unit_bytes = 4096,
+                                     .key = key,
+                                     .key_bytes = strlen(key),
                                      .count = 1,
                                      .clear_fails = true};
     void *got;
     size_t bytes;
     cr_assert_eq(pmkv_inject(kv, &spec, NULL), PMKV_OK);
-    cr_assert_eq(pmkv_get_alloc(kv, "key 9", 5, &got, &bytes), PMKV_OK);
+    cr_assert_eq(pmkv_get_alloc(kv, key, strlen(key), &got, &bytes), PMKV_OK);
     pmkv_free(got);
-    cr_assert_eq(test_pool_health(kv).pages_retired, 1);
+}
+
+/* When the second row is about to be retired, the first one is, and nothing was moved out of it. */
+static void copy_at_second(void *arg, const struct pmkv_event *event)
+{
+    int *retired = arg;
+    if (event->kind == PMKV_EVENT_RETIRED && ++*retired == 2)
+        copy_what_a_death_leaves();
+}
+
+static void retire_two_rows(struct pmkv *kv)
+{
+    int retired = 0;
+    spoil(kv, "key 5");
+    spoil(kv, "key 9");
+    cr_assert_eq(pmkv_set_event_fn(kv, copy_at_second, &retired), PMKV_OK);
+    cr_assert_eq(pmkv_repair(kv, NULL), PMKV_OK);
+    cr_assert_eq(pmkv_set_event_fn(kv, NULL, NULL), PMKV_OK);
+    cr_assert_eq(retired, 2);
 }
 
 static void expect_all_keys(const char *pool)
 {
-    struct pmkv *kv = test_pool_open(pool, 0);
+    struct pmkv *kv = NULL;
+    struct pmkv_health health;
     char key[16];
-    cr_assert_not_null(kv);
+    cr_assert_eq(pmkv_open(pool, NULL, &kv), PMKV_OK, "%s", pmkv_errormsg());
     for (int i = 0; i < KEYS; i++) {
         void *got = NULL;
         size_t bytes = 0;
@@ -89,8 +110,9 @@ static void expect_all_keys(const char *pool)
                   "%s is not what was put", key);
         pmkv_free(got);
     }
-    cr_expect_eq(test_pool_health(kv).records_lost, 0);
-    cr_expect(test_pool_close(&kv));
+    cr_expect_eq(pmkv_health(kv, &health), PMKV_OK);
+    cr_expect_eq(health.records_lost, 0);
+    cr_expect_eq(pmkv_close(&kv), PMKV_OK);
 }
 
 static void remove_pools(void)
@@ -102,9 +124,8 @@ static void remove_pools(void)
 Test(retired_row, keeps_its_records_through_a_crash, .fini = remove_pools)
 {
     struct pmkv *kv = fill_pool();
-    retire_row_of_key_9(kv);
-    copy_what_a_death_leaves();
-    cr_assert(test_pool_close(&kv));
+    retire_two_rows(kv);
+    cr_assert_eq(pmkv_close(&kv), PMKV_OK);
     expect_all_keys(left_path);
     expect_all_keys(left_path);
 }
@@ -112,8 +133,8 @@ Test(retired_row, keeps_its_records_through_a_crash, .fini = remove_pools)
 Test(retired_row, keeps_its_records_through_a_clean_close, .fini = remove_pools)
 {
     struct pmkv *kv = fill_pool();
-    retire_row_of_key_9(kv);
-    cr_assert(test_pool_close(&kv));
+    retire_two_rows(kv);
+    cr_assert_eq(pmkv_close(&kv), PMKV_OK);
     expect_all_keys(path);
     expect_all_keys(path);
 }
