@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -18,23 +19,39 @@
  * disk as up to 1 MiB. */
 enum { ZERO_BYTES = 65536 };
 
-static int no_space(int code, int fd, uint64_t bytes)
+static uint64_t bytes_free(const struct statfs *fs)
 {
-    struct statfs fs;
-    uint64_t left = fstatfs(fd, &fs) == 0 ? (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize : 0;
-    return err_fact(code, "cannot allocate %llu bytes (%llu bytes are free now): %s",
+    return (uint64_t)fs->f_bavail * (uint64_t)fs->f_bsize;
+}
+
+static int no_space(int code, uint64_t left, uint64_t bytes)
+{
+    return err_fact(code, "cannot allocate %llu bytes (%llu bytes are free): %s",
                     (unsigned long long)bytes, (unsigned long long)left, strerror(-code));
+}
+
+/* Asked first, because fallocate takes all there is from everybody else before it fails. Reserved
+ * blocks count: root may use them. File systems without a size of their own say 0 blocks. */
+static bool cannot_fit(int fd, const struct statfs *fs, uint64_t bytes)
+{
+    struct stat st;
+    if (fs->f_blocks == 0 || fstat(fd, &st) != 0)
+        return false;
+    return bytes > (uint64_t)fs->f_bfree * (uint64_t)fs->f_bsize + (uint64_t)st.st_blocks * 512;
 }
 
 static int reserve(int fd, uint64_t bytes, bool must)
 {
-    int rc;
+    struct statfs fs = {0};
+    int rc = fstatfs(fd, &fs);
+    if (rc == 0 && cannot_fit(fd, &fs, bytes))
+        return no_space(-ENOSPC, bytes_free(&fs), bytes);
     do {
         rc = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
     } while (rc == -EINTR);
     if (rc == -EOPNOTSUPP && !must)
         return 0; /* writing the zeros allocates as well, it only fails later */
-    return rc < 0 ? no_space(rc, fd, bytes) : 0;
+    return rc < 0 ? no_space(rc, bytes_free(&fs), bytes) : 0;
 }
 
 static int write_zeros(int fd, uint64_t bytes)
@@ -49,7 +66,7 @@ static int write_zeros(int fd, uint64_t bytes)
         if (n > 0)
             off += (uint64_t)n;
         else if (n == 0 || errno != EINTR)
-            rc = no_space(n == 0 ? -ENOSPC : -errno, fd, bytes);
+            rc = no_space(n == 0 ? -ENOSPC : -errno, off, bytes);
     }
     free(zeros);
     return rc;
