@@ -91,8 +91,11 @@ loss_on()
     err_has 'what to do: write the key again'
     expect 6 "check with lost records" "$cli" check "$pool"
     expect 6 "scrub with lost records" "$cli" scrub "$pool"
-    out_has '^ errors: [1-9][0-9]* records lost'
+    out_has '^  scrub: .* [1-9][0-9]* bad pages* found$'
+    out_has '^  pages: .* [1-9][0-9]* beyond repair$'
+    out_has '^ errors: [1-9][0-9]* records or ranges lost'
     expect 6 "lost names what is lost" "$cli" lost "$pool"
+    out_has '^key   key 7  at 0x[0-9a-f]*, [0-9]* bytes'
     expect 6 "lost --json" "$cli" lost "$pool" --json
     json_is "lost --json"
     expect 6 "status with lost records" "$cli" status "$pool"
@@ -107,6 +110,30 @@ loss_on()
     expect 0 "a lost key can be written again" sh -c '"$0" put "$1" "key 7" - <value' "$cli" "$pool"
     expect 0 "and read" "$cli" get "$pool" "key 7"
     check "and it is right" cmp value "$out"
+}
+
+# Nothing but the superblock at 0 is left: all is lost, and that is said.
+ruin_on()
+{
+    for geometry in parity none; do
+        pool=$1/ruin-$geometry
+        "$cli" create "$pool" -s 32M -g $geometry >/dev/null
+        fill "$pool"
+        dd if=/dev/urandom of="$pool" bs=4096 seek=1 count=8191 conv=notrunc 2>/dev/null
+        expect 6 "status of a ruin ($geometry)" "$cli" status "$pool"
+        out_has '^  state: LOST$'
+        out_has '^   note: the pool was not closed cleanly'
+        expect 6 "check of a ruin" "$cli" check "$pool"
+        expect 6 "lost in a ruin" "$cli" lost "$pool"
+        out_has '^range  at 0x[0-9a-f]*, [0-9]* bytes$'
+        expect 6 "scrub of a ruin" "$cli" scrub "$pool"
+        expect 6 "status after the scrub" "$cli" status "$pool"
+        check "a ruin was recovered for good" sh -c '! grep -q "not closed cleanly" "$0"' "$out"
+        expect 0 "put to what was a ruin" "$cli" put "$pool" "key 7" again
+        expect 0 "get from what was a ruin" "$cli" get "$pool" "key 7"
+        out_is again
+        rm "$pool"
+    done
 }
 
 # Poison is real: pages of the pool raise SIGBUS. Needs a medium that can take it.
@@ -133,15 +160,25 @@ poison_on()
     out_has '^  pages: 0 repaired, [1-9][0-9]* retired'
     expect 0 "get after a page was retired" "$cli" get "$pool" "key 9"
     check "and that value is right" cmp value "$out"
-    expect 0 "status after a page was retired" "$cli" status "$pool"
+    # Only that process could not clear the page: now it is bad, and can be.
+    expect 5 "status after a page was retired" "$cli" status "$pool"
     out_has '^  state: DEGRADED$'
+    out_has '1 page is known to be bad and waits for repair'
     expect 0 "map after a page was retired" "$cli" map "$pool"
     out_has 'retired'
+    expect 5 "scrub when the page can be cleared" "$cli" scrub "$pool"
+    expect 0 "status after that" "$cli" status "$pool"
+    out_has '^  state: DEGRADED$'
+    out_has '1 page could not be cleared and is out of use for good'
+    expect 0 "check after that" "$cli" check "$pool"
+    expect 0 "get after that" "$cli" get "$pool" "key 9"
+    check "and the value is still right" cmp value "$out"
 }
 
 mkdir memory
 damage_on memory
 loss_on memory
+ruin_on memory
 poison_on memory
 
 # The same on a file system that is not memory, if there is one.

@@ -26,8 +26,7 @@ void describe_info_text(const struct pmkv_info *info)
 {
     out_field("pool", "%s", cli_pool());
     out_field("uuid", "%s", info->uuid);
-    out_field("format",
-              "%u, %s %u+%u, loses %s at a time, rows of %u pages, %u segments of %u rows",
+    out_field("format", "%u, %s %u+%u, loss unit %s, rows of %u pages, %u segments of %u rows",
               info->format_version, pmkv_geometry_name(info->geometry), info->data_columns,
               info->parity_columns, out_size(info->loss_unit_bytes).text, info->row_pages,
               info->segment_count, info->segment_rows);

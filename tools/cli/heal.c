@@ -6,7 +6,10 @@
 #include "describe.h"
 #include "progress.h"
 
+#include <stdio.h>
 #include <time.h>
+
+enum { PAGE_BYTES = 4096 };
 
 /* Health before, so that what this run did is the difference. */
 struct before {
@@ -14,13 +17,44 @@ struct before {
     struct timespec time;
 };
 
+static int count_repaired(void *arg, const struct pmkv_range *range)
+{
+    uint64_t *pages = arg;
+
+    if (range->state == PMKV_RANGE_REPAIRED)
+        *pages += range->bytes / PAGE_BYTES;
+    return 0;
+}
+
+/* What opening met may be repaired in the background by now: that belongs to this run. */
+static enum pmkv_status health_at_open(struct pmkv *kv, struct pmkv_health *health)
+{
+    struct pmkv_stats stats;
+    uint64_t repaired, counted;
+    enum pmkv_status status = pmkv_stats(kv, &stats);
+
+    if (status == PMKV_OK)
+        status = pmkv_health(kv, health);
+    if (status != PMKV_OK || stats.faults + stats.check_failures == 0)
+        return status;
+    do { /* until no repair came between the two */
+        counted = health->pages_repaired;
+        repaired = 0;
+        status = pmkv_map_foreach(kv, count_repaired, &repaired);
+        if (status == PMKV_OK)
+            status = pmkv_health(kv, health);
+    } while (status == PMKV_OK && health->pages_repaired != counted);
+    health->pages_repaired -= repaired < counted ? repaired : counted;
+    return status;
+}
+
 static enum pmkv_status begin(struct pmkv *kv, struct before *before, struct heal *heal,
                               const char *verb)
 {
     *heal = (struct heal){.verb = verb};
     clock_gettime(CLOCK_MONOTONIC, &before->time);
     enum pmkv_status status = pmkv_info(kv, &heal->info);
-    return status == PMKV_OK ? pmkv_health(kv, &before->health) : status;
+    return status == PMKV_OK ? health_at_open(kv, &before->health) : status;
 }
 
 static enum pmkv_status finish(struct pmkv *kv, const struct before *before, struct heal *heal)
@@ -37,6 +71,9 @@ static enum pmkv_status finish(struct pmkv *kv, const struct before *before, str
     heal->repaired_pages = health.pages_repaired - before->health.pages_repaired;
     heal->retired_pages = health.pages_retired - before->health.pages_retired;
     heal->lost_records = health.records_lost;
+    heal->found_pages = heal->repaired_pages + heal->retired_pages + heal->left_pages;
+    if (heal->found_pages < heal->scan.bad_pages)
+        heal->found_pages = heal->scan.bad_pages; /* some hold lost records: beyond repair */
     return PMKV_OK;
 }
 
@@ -92,6 +129,7 @@ void heal_json(json_t *document, const struct heal *heal)
 {
     if (heal->scan.state != PMKV_SCAN_NONE)
         out_set(document, "scan", describe_scan_json(&heal->scan));
+    out_set_u64(document, "found_pages", heal->found_pages);
     out_set_u64(document, "repaired_pages", heal->repaired_pages);
     out_set_u64(document, "retired_pages", heal->retired_pages);
     out_set_u64(document, "left_pages", heal->left_pages);
@@ -100,18 +138,29 @@ void heal_json(json_t *document, const struct heal *heal)
     out_set(document, "seconds", json_real(heal->seconds));
 }
 
+static void print_pages(const struct heal *heal)
+{
+    uint64_t settled = heal->repaired_pages + heal->retired_pages + heal->left_pages;
+    char beyond[64] = "";
+
+    if (heal->found_pages > settled)
+        snprintf(beyond, sizeof(beyond), ", %llu beyond repair",
+                 (unsigned long long)(heal->found_pages - settled));
+    out_field("pages", "%llu repaired, %llu retired, %llu still bad%s",
+              (unsigned long long)heal->repaired_pages, (unsigned long long)heal->retired_pages,
+              (unsigned long long)heal->left_pages, beyond);
+}
+
 void heal_text(const struct heal *heal)
 {
     describe_recovery_text(&heal->info);
     if (heal->scan.state != PMKV_SCAN_NONE)
-        out_field(heal->verb, "%s verified in %s, %llu bad pages found",
+        out_field(heal->verb, "%s verified in %s, %llu bad page%s found",
                   out_size(heal->scan.done_bytes).text, out_duration((uint64_t)heal->seconds).text,
-                  (unsigned long long)heal->scan.bad_pages);
-    out_field("pages", "%llu repaired, %llu retired, %llu still bad",
-              (unsigned long long)heal->repaired_pages, (unsigned long long)heal->retired_pages,
-              (unsigned long long)heal->left_pages);
+                  (unsigned long long)heal->found_pages, heal->found_pages == 1 ? "" : "s");
+    print_pages(heal);
     if (heal->lost_records)
-        out_field("errors", "%llu records lost; `pmkv-cli lost %s` lists them",
+        out_field("errors", "%llu records or ranges lost; `pmkv-cli lost %s` lists them",
                   (unsigned long long)heal->lost_records, cli_pool());
     else
         out_field("errors", "No known data errors");
@@ -121,7 +170,5 @@ enum cli_exit heal_code(const struct heal *heal)
 {
     if (heal->lost_records)
         return CLI_LOST;
-    bool found = heal->repaired_pages || heal->retired_pages || heal->left_pages ||
-                 heal->scan.bad_pages || heal->scan.lost_records;
-    return found ? CLI_REPAIRED : CLI_OK;
+    return heal->found_pages || heal->scan.lost_records ? CLI_REPAIRED : CLI_OK;
 }

@@ -12,6 +12,7 @@ struct heal {
     const char *verb; /* "scrub", "repair" */
     struct pmkv_info info;
     struct pmkv_scan scan; /* of the scrub; all 0 after a plain repair */
+    uint64_t found_pages;  /* bad ones, those that opening met included */
     uint64_t repaired_pages, retired_pages;
     uint64_t left_pages;   /* still bad */
     uint64_t lost_records; /* in all, not only by this run */

@@ -61,7 +61,8 @@ static void print_check_text(const struct check *check)
     else
         out_field("pages", "all good");
     if (check->lost_records)
-        out_field("errors", "%llu records lost; `pmkv-cli lost %s` lists those that are known",
+        out_field("errors",
+                  "%llu records or ranges lost; `pmkv-cli lost %s` lists those that are known",
                   (unsigned long long)check->lost_records, cli_pool());
     else
         out_field("errors", "No known data errors");

@@ -53,10 +53,12 @@ static void print_finished_scan(const struct pmkv_scan *scan)
 {
     uint64_t seconds = scan->end_time > scan->start_time ? scan->end_time - scan->start_time : 0;
 
-    out_field("scan", "scrub repaired %llu of %llu bad pages in %s with %llu records lost on %s",
+    out_field("scan",
+              "scrub repaired %llu of %llu bad pages in %s, retired %llu, with %llu "
+              "records lost, on %s",
               (unsigned long long)scan->repaired_pages, (unsigned long long)scan->bad_pages,
-              out_duration(seconds).text, (unsigned long long)scan->lost_records,
-              out_local_time(scan->end_time).text);
+              out_duration(seconds).text, (unsigned long long)scan->retired_pages,
+              (unsigned long long)scan->lost_records, out_local_time(scan->end_time).text);
 }
 
 static void print_scan(const struct pmkv_scan *scan)
@@ -91,7 +93,7 @@ static void print_space(const struct status *s)
 static void print_errors(const struct pmkv_health *health)
 {
     if (health->records_lost)
-        out_field("errors", "%llu records lost; `pmkv-cli lost %s` lists them",
+        out_field("errors", "%llu records or ranges lost; `pmkv-cli lost %s` lists them",
                   (unsigned long long)health->records_lost, cli_pool());
     else
         out_field("errors", "No known data errors");
