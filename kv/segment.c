@@ -246,6 +246,7 @@ static void segment_probe(struct pmkv *kv, uint32_t segment)
     const struct layout *l = &kv->vol.layout;
     for (uint32_t c = 0; c < l->columns; c++) {
         uint64_t off = layout_slice_off(l, segment, c);
+        media_populate(kv->vol.media, off, (size_t)l->slice_pages * PAGE_BYTES);
         for (uint32_t p = 0; p < l->slice_pages; p++, off += PAGE_BYTES)
             if (media_touch(kv->vol.media, off, PAGE_BYTES) != PAGE_BYTES)
                 damage_found(kv, DAMAGE_POISON, off, "probe of a free segment");
@@ -300,6 +301,7 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
         if (rc)
             return rc;
     }
+    pthread_cond_signal(&kv->work_cond); /* the keeper prepares another one */
     return taken;
 }
 
@@ -308,7 +310,7 @@ void segment_prepare_ahead(struct pmkv *kv)
     for (;;) {
         pthread_mutex_lock(&kv->segments_lock);
         int64_t taken = -ENOSPC;
-        if (kv->ready_count < kv->lane_count && kv->free_count > kv->reserve_segments + 1)
+        if (kv->ready_count < kv->lane_count + 2 && kv->free_count > kv->reserve_segments + 1)
             taken = segment_claim(kv, SEGMENT_FREE, NULL, 0);
         pthread_mutex_unlock(&kv->segments_lock);
         if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))

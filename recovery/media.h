@@ -162,6 +162,10 @@ static inline int media_drain(struct media *m)
 /* Reads one byte of each line without keeping it; returns bytes touched before poison. */
 size_t media_touch(struct media *m, uint64_t off, size_t bytes);
 
+/* Maps the range's pages ahead of their use, so that no store pays for a page fault (about 1.2 us a
+ * page). Best effort: pages that cannot be mapped fault when they are used. */
+void media_populate(struct media *m, uint64_t off, size_t bytes);
+
 static inline void media_prefetch(const struct media *m, uint64_t off, size_t bytes)
 {
     if (m->base)

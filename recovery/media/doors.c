@@ -2,6 +2,7 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /* The doors of media.h that are the same for every backend. */
+#include <sys/mman.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +12,15 @@
 #include "backend.h"
 
 /* --- the normal door -------------------------------------------------------------------------- */
+
+void media_populate(struct media *m, uint64_t off, size_t bytes)
+{
+    /* A file's stores go by pwrite; mapping its pages for writing would only make them dirty. */
+    int advice = m->backend == MEDIA_FILE || m->read_only ? MADV_POPULATE_READ
+                                                          : MADV_POPULATE_WRITE;
+    if (m->base && off < m->size && bytes <= m->size - off)
+        (void)madvise(m->base + off, bytes, advice);
+}
 
 size_t media_touch(struct media *m, uint64_t off, size_t bytes)
 {
