@@ -36,6 +36,7 @@ struct replay {
     uint8_t *payload, *candidate, *merged; /* of one row each */
     struct twin_page *twins;
     uint32_t twin_count, twin_capacity;
+    bool twin_unreadable[MAX_ROW_PAGES]; /* some twin's page of this number cannot be read */
     struct notes extents, manifests, tombstones;
     struct row_buf *damaged; /* recovered with losses: completed when the losses are durable */
     uint32_t damaged_count;

@@ -81,11 +81,13 @@ static int find_twins_of(struct replay *r, uint32_t segment)
             struct twin_mark mark;
             uint64_t off = twin_slot_off(kv, segment, slot) + (uint64_t)p * PAGE_BYTES;
             if (media_load(kv->vol.media, off + PAGE_PAYLOAD_BYTES, &mark, sizeof mark) !=
-                sizeof mark)
+                sizeof mark) {
                 damage_found(kv, DAMAGE_POISON, off, "twin page");
-            else if (twin_mark_valid(kv, &mark, off) && mark.page == p &&
-                     note_twin(r, &mark, off))
+                r->twin_unreadable[p] = true;
+            } else if (twin_mark_valid(kv, &mark, off) && mark.page == p &&
+                       note_twin(r, &mark, off)) {
                 return -ENOMEM;
+            }
         }
     return 0;
 }
@@ -99,8 +101,27 @@ int replay_find_twins(struct replay *r)
     return rc;
 }
 
-/* Loads twin `number` of a page; -1 when no mark names one, 0 when it met poison, 1 when read. */
-static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint32_t number,
+/* Twin slots that name the row, at most `most` of them: its twins, and those it had before a clean close,
+ * where no other row was stored since. Which one is which nobody knows: all are asked. */
+static uint32_t twin_slots_of(struct replay *r, struct row_ref ref, uint64_t *slots, uint32_t most)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < r->twin_count && count < most; i++) {
+        const struct twin_page *t = &r->twins[i];
+        uint64_t slot = t->off - (uint64_t)t->page * PAGE_BYTES;
+        bool known = t->segment != ref.segment || t->row != ref.row ||
+                     t->generation != ref.generation;
+        for (uint32_t k = 0; k < count && !known; k++)
+            known = slots[k] == slot;
+        if (!known)
+            slots[count++] = slot;
+    }
+    return count;
+}
+
+/* Loads the row's copy of a page in the twin slot; -1 when no mark says that it has one, 0 when it met
+ * poison (or may have: a page whose mark cannot be read), 1 when read. */
+static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint64_t slot,
                      uint8_t *dst)
 {
     struct pmkv *kv = r->kv;
@@ -111,18 +132,18 @@ static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint32
     for (uint32_t i = 0; i < r->twin_count; i++) {
         const struct twin_page *t = &r->twins[i];
         if (t->segment != ref.segment || t->row != ref.row || t->generation != ref.generation ||
-            t->page != page || t->number != number)
+            t->page != page || t->off - (uint64_t)page * PAGE_BYTES != slot)
             continue;
         return media_load(kv->vol.media, t->off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
     }
-    return -1;
+    return r->twin_unreadable[page] ? 0 : -1;
 }
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
-/* Payload as copy `copy` gives it (0: the row itself, then twins); decoded groups stand in all. Returns
+/* Payload as a copy gives it (0: the row itself, else the twin slot there); decoded groups stand in all. Returns
  * pages of which neither this copy nor a decoded group could be read, as a bitmap. */
-static void build_candidate(struct replay *r, struct row_ref ref, uint32_t copy, uint8_t *out,
+static void build_candidate(struct replay *r, struct row_ref ref, uint64_t slot, uint8_t *out,
                             bool unreadable[MAX_ROW_PAGES])
 {
     struct pmkv *kv = r->kv;
@@ -130,11 +151,11 @@ static void build_candidate(struct replay *r, struct row_ref ref, uint32_t copy,
         uint8_t bytes[PAGE_PAYLOAD_BYTES];
         int got = 1;
         const struct row_page *info = &r->image.info[p];
-        if (copy == 0) {
+        if (slot == 0) {
             got = !info->poisoned;
             memcpy(bytes, r->image.pages + (size_t)p * PAGE_BYTES, PAGE_PAYLOAD_BYTES);
         } else {
-            got = load_twin(r, ref, p, copy - 1, bytes);
+            got = load_twin(r, ref, p, slot, bytes);
             if (got < 0) /* never marked: nothing of this row was stored there */
                 memset(bytes, 0, sizeof bytes);
         }
@@ -238,10 +259,15 @@ static int collect_records(struct replay *r, struct row_ref ref, const struct ju
     rr->count = 0;
     memset(rr->merged, 0, row_payload(kv));
     memset(unreadable, 1, MAX_ROW_PAGES);
-    uint32_t copies = j->closed ? 1 : row_copies(kv);
-    for (uint32_t i = 0; i < copies; i++) {
-        uint32_t copy = (i + 1) % copies; /* twins first, the row's bare bytes last (I11) */
-        build_candidate(r, ref, copy, r->candidate, unreadable);
+    uint64_t slots[2 * LANE_SETS * MAX_PARITY + 1] = {1}; /* a mirror's twin is its parity column */
+    uint32_t count = twins_are_parity(kv)
+                         ? kv->vol.layout.parity_columns
+                         : twin_slots_of(r, ref, slots, 2 * LANE_SETS * MAX_PARITY);
+    if (j->closed)
+        count = 0;
+    slots[count] = 0; /* twins first, the row's bare bytes last (I11) */
+    for (uint32_t i = 0; i <= count; i++) {
+        build_candidate(r, ref, slots[i], r->candidate, unreadable);
         row_parse(kv, ref, r->candidate, row_payload(kv), merge_record, rr);
     }
     return rr->no_memory ? -ENOMEM : 0;
