@@ -48,10 +48,12 @@ static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_byt
 static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
 {
     struct log_pos pos = {slot_position(st->ref.slot)};
+    st->same = false;
+    if (pos_is_lost(pos))
+        return 0; /* names no place; see apply_lost */
     struct row_place place = pos_place(&kv->shape, pos);
     uint64_t generation = atomic_load(&kv->segments[place.segment].generation);
     uint8_t head[RECORD_HEADER_BYTES + 256];
-    st->same = false;
     if (e->key_bytes <= 256 && place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
         payload_load(kv, place, head, RECORD_HEADER_BYTES + e->key_bytes) == 0) {
         memcpy(&st->h, head, sizeof st->h);
@@ -225,7 +227,12 @@ int replay_drop_orphans(struct replay *r)
             continue;
         uint64_t generation =
             pos_generation(kv, n->pos);
-        if (read_record(kv, n->pos, generation, &record) != FIND_HIT)
+        enum find_result found = read_record(kv, n->pos, generation, &record);
+        if (found == FIND_IO || found == FIND_NOMEM) {
+            free(ids); /* no verdict over its pieces now (I14) */
+            return found == FIND_IO ? -EIO : -ENOMEM;
+        }
+        if (found != FIND_HIT)
             continue;
         struct record_header h;
         struct manifest m;
@@ -265,15 +272,40 @@ static bool find_lost_slot(struct pmkv *kv, const struct lost_entry *l, struct s
     return find_standing(kv, &e, st, &found) == 0 && found;
 }
 
-/* Returns false when a newer record voids the entry. */
-static int apply_lost(struct pmkv *kv, struct lost_entry *l)
+/* Has one of the first `applied` entries, of the same key, marked its slot? A recovery that was cut after
+ * its losses became durable finds them again (P7). */
+static bool marked_already(struct pmkv *kv, const struct lost_entry *l, uint32_t applied)
+{
+    struct index_find f;
+    struct slot_ref ref;
+    index_find_begin(kv->index, l->hash, &f);
+    while (index_find_next(&f, &ref)) {
+        struct log_pos pos = {slot_position(ref.slot)};
+        for (uint32_t i = 0; pos_is_lost(pos) && i < applied; i++) {
+            struct lost_entry *o = kv->lost[i];
+            if (o->id != (pos.v & ~POSITION_LOST) || o->hash != l->hash ||
+                o->key_bytes != l->key_bytes || o->kept_bytes != l->kept_bytes ||
+                memcmp(o->key, l->key, l->kept_bytes) != 0)
+                continue;
+            if (o->seq < l->seq)
+                o->seq = l->seq; /* nothing older voids it */
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Returns 0 when a newer record voids the entry, or another entry says the same. */
+static int apply_lost(struct pmkv *kv, const struct lost_entry *l, uint32_t applied)
 {
     struct standing st;
     uint32_t stripe = index_stripe(l->hash);
     struct log_pos mark = {l->id | POSITION_LOST};
     int rc = 1;
     index_lock(kv->index, stripe);
-    if (!find_lost_slot(kv, l, &st)) {
+    if (marked_already(kv, l, applied)) {
+        rc = 0;
+    } else if (!find_lost_slot(kv, l, &st)) {
         rc = index_insert(kv->index, l->hash, slot_make(mark.v, 0, l->hash)) ? -ENOMEM : 1;
     } else if (l->seq != 0 && st.h.seq > l->seq) {
         rc = 0;
@@ -294,7 +326,7 @@ int replay_apply_lost(struct replay *r)
     uint32_t kept = 0;
     int rc = 0;
     for (uint32_t i = 0; i < kv->lost_count; i++) {
-        int keep = kv->lost[i]->in_index && rc == 0 ? apply_lost(kv, kv->lost[i]) : 1;
+        int keep = kv->lost[i]->in_index && rc == 0 ? apply_lost(kv, kv->lost[i], kept) : 1;
         if (keep < 0)
             rc = keep;
         if (keep != 0) {
