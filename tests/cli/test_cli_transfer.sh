@@ -106,6 +106,7 @@ for i in $(seq 1 50); do
 done
 expect 7 "load of more than the pool takes" "$cli" load little --dir many
 err_has 'key "[0-9]*": the pool is full'
+out_has '^loaded [0-9]* records, .*; 1 error; stopped, the rest was not loaded$'
 expect 0 "what was loaded before is there" "$cli" check little
 
 # --- keys that would lead out -----------------------------------------------------------------------

@@ -80,6 +80,12 @@ static double seconds_since(const struct timespec *since)
     return (double)(now.tv_sec - since->tv_sec) + (double)(now.tv_nsec - since->tv_nsec) / 1e9;
 }
 
+/* A full pool or disk takes nothing more: load and dump end there. */
+static bool stopped_early(const struct tally *tally)
+{
+    return tally->code == CLI_FULL || progress_interrupted();
+}
+
 static void print_summary_json(const struct tally *tally, double seconds)
 {
     json_t *document = out_document();
@@ -88,6 +94,7 @@ static void print_summary_json(const struct tally *tally, double seconds)
     out_set_u64(document, "bytes", tally->byte_count);
     out_set_u64(document, "skipped", tally->skipped_count);
     out_set_u64(document, "failed", tally->failed_count);
+    out_set_bool(document, "stopped_early", stopped_early(tally));
     out_set(document, "seconds", json_real(seconds));
     out_print(document);
 }
@@ -102,6 +109,8 @@ static void print_summary_text(const struct tally *tally, const char *done, doub
     if (tally->failed_count)
         printf("; %llu error%s", (unsigned long long)tally->failed_count,
                tally->failed_count == 1 ? "" : "s");
+    if (stopped_early(tally))
+        printf("; stopped, the rest was not %s", done);
     putchar('\n');
 }
 
