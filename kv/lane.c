@@ -312,6 +312,8 @@ int lane_commit(struct pmkv *kv, struct lane *lane)
 int lane_resume_row(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
+    if (lane->segment >= 0 && !lane->whole_rows && twins_too_near(kv, lane, lane->segment))
+        return lane_finish_segment(kv, lane);
     if (buf->state != ROW_OPEN || lane->whole_rows)
         return 0;
     buf->groups_done = 0;

@@ -131,8 +131,11 @@ bool twin_mark_valid(const struct pmkv *kv, const struct twin_mark *m, uint64_t 
 /* Pool offset of twin slot `slot` of a twin segment. */
 uint64_t twin_slot_off(const struct pmkv *kv, uint32_t segment, uint32_t slot);
 uint32_t twin_slots(const struct pmkv *kv); /* per twin segment */
-/* Replaces those of a set's slots that were retired; lane lock held. */
-int twin_refresh(struct pmkv *kv, struct row_buf *buf);
+/* Replaces those of a set's slots that were retired by others outside of the array of `segment`; lane
+ * lock held. */
+int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment);
+/* Is a twin of the lane in the array of `segment`, where columns share loss units with it? */
+bool twins_too_near(const struct pmkv *kv, const struct lane *lane, int64_t segment);
 /* The lane and set that own the twin page at `off`, locked; NULL: none does. */
 struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uint32_t *number,
                         uint32_t *page);

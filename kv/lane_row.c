@@ -351,7 +351,7 @@ int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class)
         }
         row_closed(kv, lane);
     }
-    int rc = twin_refresh(kv, next);
+    int rc = twin_refresh(kv, next, (uint32_t)lane->segment);
     if (rc)
         return rc;
     lane->current ^= 1;

@@ -72,6 +72,16 @@ uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t
     return e->id;
 }
 
+int lost_append(struct pmkv *kv, struct lost_entry *e)
+{
+    e->id = ++kv->lost_next_id;
+    kv->lost_dirty = true;
+    if (lost_push(kv, e))
+        return 0;
+    free(e);
+    return -ENOMEM;
+}
+
 void lost_forget(struct pmkv *kv, uint64_t id)
 {
     pthread_mutex_lock(&kv->lost_lock);

@@ -37,6 +37,9 @@ void lost_forget(struct pmkv *kv, uint64_t id);
 uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t *key,
                   bool in_index);
 
+/* Replay: puts an entry that lost_add made before the list was read behind it. 0 or -ENOMEM (freed). */
+int lost_append(struct pmkv *kv, struct lost_entry *e);
+
 /* Writes the snapshot when it changed. 0 or -EIO, -ENOSPC, -ENOMEM. */
 int lost_save(struct pmkv *kv);
 /* Reads one snapshot part (replay); parts of the highest version only. */

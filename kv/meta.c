@@ -158,7 +158,7 @@ static uint32_t part_take(struct entries_reader *r, uint8_t *out, uint32_t room)
     return used;
 }
 
-int summary_flush(struct pmkv *kv, uint32_t segment, bool last)
+int summary_flush(struct pmkv *kv, uint32_t segment)
 {
     struct segment *s = &kv->segments[segment];
     uint32_t room = meta_max_bytes(kv);
@@ -166,10 +166,8 @@ int summary_flush(struct pmkv *kv, uint32_t segment, bool last)
     uint8_t *part = malloc(room);
     struct entries_reader r = {.bytes = s->pending.bytes, .used = s->pending.used};
     int rc = part ? 0 : -ENOMEM;
-    for (bool done = r.at == r.used && !last; rc == 0 && !done;) {
+    while (rc == 0 && r.at < r.used) {
         uint32_t bytes = part_take(&r, part, room);
-        done = r.at == r.used;
-        ((struct summary_base *)(void *)part)->last = done && last;
         struct meta_key key = {.kind = META_SUMMARY, .segment = segment, .part = s->part_count};
         key.generation = atomic_load(&s->generation);
         struct log_pos pos;
@@ -181,6 +179,7 @@ int summary_flush(struct pmkv *kv, uint32_t segment, bool last)
     }
     free(part);
     if (rc == 0) {
+        s->records += s->pending.count;
         entries_free(&s->pending);
         return 0;
     }
@@ -207,7 +206,7 @@ int segment_seal(struct pmkv *kv, uint32_t segment)
     int rc = 0;
     if (atomic_load(&s->state) == SEGMENT_SEALED && !s->summarised) {
         if (s->kind == KIND_LOG)
-            rc = summary_flush(kv, segment, true);
+            rc = summary_flush(kv, segment);
         if (rc == 0) {
             s->summarised = true;
             rc = segment_write_headers(kv, segment);
@@ -223,6 +222,14 @@ void seal_waiting(struct pmkv *kv)
         if (atomic_load_explicit(&kv->segments[i].state, memory_order_acquire) == SEGMENT_SEALED &&
             !kv->segments[i].summarised && !atomic_load(&kv->write_failed))
             segment_seal(kv, i);
+}
+
+bool seal_unfinished(struct pmkv *kv)
+{
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
+        if (atomic_load(&kv->segments[i].state) == SEGMENT_SEALED && !kv->segments[i].summarised)
+            return true;
+    return false;
 }
 
 int summary_part_foreach(const uint8_t *bytes, uint32_t used,

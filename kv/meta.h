@@ -25,8 +25,7 @@ _Static_assert(sizeof(struct meta_key) == 24, "meta key");
 /* A summary part starts with what its entries are coded against. */
 struct summary_base {
     uint64_t start, seq;
-    uint32_t count;
-    uint32_t last; /* 1: the segment was sealed with this part, there is no other */
+    uint32_t count, reserved;
 };
 
 /* Largest value a meta record may have: a quarter of a row. */
@@ -44,13 +43,14 @@ void meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from
 /* Its record does not count any more: takes it from the live bytes. */
 void meta_drop(struct pmkv *kv, struct meta_ref ref);
 
-/* Writes the pending entries of a segment as summary parts; `last`: with the mark that these are all.
- * 0 or an error: they stay pending. */
-int summary_flush(struct pmkv *kv, uint32_t segment, bool last);
+/* Writes the pending entries of a segment as summary parts. 0 or an error: they stay pending. */
+int summary_flush(struct pmkv *kv, uint32_t segment);
 /* A SEALED segment: flushes its summary and writes its headers as sealed. seal_lock is taken. */
 int segment_seal(struct pmkv *kv, uint32_t segment);
 /* Seals every segment that waits for it. */
 void seal_waiting(struct pmkv *kv);
+/* Does one still wait? (its summary could not be written) */
+bool seal_unfinished(struct pmkv *kv);
 
 /* Calls fn for every entry of one part; -EIO when the bytes are not a part. */
 int summary_part_foreach(const uint8_t *bytes, uint32_t used,

@@ -131,7 +131,8 @@ struct pmkv_options {
     enum pmkv_geometry geometry;   /**< create: default PMKV_PARITY */
     uint64_t loss_unit_bytes;      /**< create: 0 = what the medium says; a power of two >= 4096 */
     uint32_t row_pages;            /**< create: data pages a row, power of two, default 0 = 32 */
-    uint32_t segment_rows;         /**< create: rows a segment, 2..64, default 0 = by pool size */
+    uint32_t segment_rows;         /**< create: rows a segment, 2..64 (parity, double: 8..64, a multiple
+                                        of 8); default 0 = by pool size */
     enum pmkv_backend backend;     /**< default PMKV_BACKEND_AUTO: probe the path */
     bool read_only;                /**< open: nothing is written, not even recovery */
     bool create_if_missing;        /**< open: create the pool when the path does not exist */

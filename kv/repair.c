@@ -125,6 +125,19 @@ static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t
     return r;
 }
 
+/* A page of which nothing is good is made zeros first. Power may fail while it is written: its check line
+ * then holds zeros or real checks, never garbage beside real ones, which decoding takes for a sign that
+ * the parity is wrong (row.h). A failure is judged at the write that follows. */
+static void blank_page(struct pmkv *kv, uint64_t off)
+{
+    static const _Alignas(64) uint8_t zeros[PAGE_BYTES];
+    if (kv->opts.read_only || medium_in_doubt(kv, off))
+        return;
+    pthread_mutex_lock(&kv->repair_lock);
+    media_recovery_write(media_recover(kv->vol.media, off), zeros);
+    pthread_mutex_unlock(&kv->repair_lock);
+}
+
 /* A closed row: decode, check, write back. */
 static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, struct place p,
                                          uint64_t off)
@@ -140,6 +153,8 @@ static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, st
         row_decode(&kv->vol, ref, &image);
         row_seal(&kv->vol, ref, &image);
         bool whole = (info->good | info->absent | info->rebuilt) == 0xffff;
+        if ((whole || info->poisoned) && (info->good | info->absent) == 0)
+            blank_page(kv, off);
         if (whole || info->poisoned)
             r = repair_page_now(kv, off, image.pages + (size_t)index * PAGE_BYTES, ref.segment,
                                 ref.row);
@@ -186,9 +201,10 @@ static enum repair_outcome repair_unwritten(struct pmkv *kv, struct place p, uin
     pthread_mutex_lock(&kv->segments_lock);
     uint8_t state = atomic_load(&s->state);
     if (state == SEGMENT_READY || (state >= SEGMENT_SEALED && p.row >= s->rows_used))
-        r = write_page(kv, off, (const uint8_t[PAGE_BYTES]){0}) == REPAIR_DONE ? REPAIR_DONE
-                                                                              : REPAIR_LATER;
+        r = write_page(kv, off, (const uint8_t[PAGE_BYTES]){0});
     pthread_mutex_unlock(&kv->segments_lock);
+    if (r == REPAIR_RETIRED && segment_retire_row(kv, p.segment, p.row))
+        return REPAIR_LATER;
     return r;
 }
 

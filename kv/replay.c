@@ -158,7 +158,9 @@ static int pass_tails(struct replay *r)
 struct own {
     struct replay *r;
     uint32_t segment;
-    uint64_t lost_version, scan_seq;
+    uint64_t scan_seq;
+    struct snapshot_found *snapshots; /* of the lost list */
+    uint32_t snapshot_count;
 };
 
 static struct log_pos entry_pos(const struct pmkv *kv, uint32_t segment, const struct entry *e)
@@ -168,24 +170,60 @@ static struct log_pos entry_pos(const struct pmkv *kv, uint32_t segment, const s
     return pos_make(&kv->shape, place);
 }
 
+/* A snapshot of the lost list, of which some parts were found. */
+struct snapshot_found {
+    uint64_t version;
+    struct meta_ref *parts;
+    uint32_t count, seen;
+};
+
+static struct snapshot_found *snapshot_of(struct own *o, const struct meta_key *key)
+{
+    for (uint32_t i = 0; i < o->snapshot_count; i++)
+        if (o->snapshots[i].version == key->generation)
+            return &o->snapshots[i];
+    struct snapshot_found *list =
+        realloc(o->snapshots, (o->snapshot_count + 1) * sizeof *o->snapshots);
+    struct meta_ref *parts = list ? calloc(key->parts, sizeof *parts) : NULL;
+    if (list)
+        o->snapshots = list;
+    if (!parts)
+        return NULL;
+    list[o->snapshot_count] = (struct snapshot_found){key->generation, parts, key->parts, 0};
+    return &list[o->snapshot_count++];
+}
+
 static int note_lost_part(struct own *o, const struct meta_key *key, struct meta_ref ref)
 {
-    struct pmkv *kv = o->r->kv;
-    if (key->generation < kv->lost_version || key->parts == 0 || key->part >= key->parts ||
-        key->parts > 65536)
+    if (key->parts == 0 || key->part >= key->parts || key->parts > 65536)
         return 0;
-    if (key->generation > kv->lost_version) {
-        struct meta_ref *parts = calloc(key->parts, sizeof *parts);
-        if (!parts)
-            return -ENOMEM;
-        free(kv->lost_parts);
-        kv->lost_parts = parts;
-        kv->lost_part_count = key->parts;
-        kv->lost_version = key->generation;
-    }
-    if (key->part < kv->lost_part_count)
-        kv->lost_parts[key->part] = ref;
+    struct snapshot_found *s = snapshot_of(o, key);
+    if (!s)
+        return -ENOMEM;
+    if (key->part >= s->count)
+        return 0;
+    s->seen += s->parts[key->part].pos.v == 0;
+    if (s->parts[key->part].seq <= ref.seq)
+        s->parts[key->part] = ref;
     return 0;
+}
+
+/* The highest complete version counts: a crash may have cut the one after it. */
+static void choose_snapshot(struct own *o)
+{
+    struct pmkv *kv = o->r->kv;
+    for (uint32_t i = 0; i < o->snapshot_count; i++) {
+        struct snapshot_found *s = &o->snapshots[i];
+        if (s->seen == s->count && s->version > kv->lost_version) {
+            free(kv->lost_parts);
+            kv->lost_parts = s->parts;
+            kv->lost_part_count = s->count;
+            kv->lost_version = s->version;
+        } else {
+            free(s->parts);
+        }
+    }
+    free(o->snapshots);
 }
 
 /* The state of the scrub: the record with the highest number. */
@@ -300,6 +338,7 @@ static int pass_own_records(struct replay *r)
     for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
         if (kv->segments[i].kind == KIND_META)
             rc = scan_own_segment(&o, i);
+    choose_snapshot(&o);
     for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
         if (kv->segments[i].kind == KIND_META)
             entries_clear(&kv->segments[i].pending);
@@ -318,8 +357,10 @@ static int pass_own_records(struct replay *r)
     if (rc == 0)
         rc = load_lost(kv);
     for (uint32_t i = 0; i < found_by_recovery; i++) {
-        lost_add(kv, fresh[i], fresh[i]->key, fresh[i]->in_index);
-        free(fresh[i]);
+        if (rc == 0)
+            rc = lost_append(kv, fresh[i]);
+        else
+            free(fresh[i]);
     }
     free(fresh);
     return rc;
@@ -334,36 +375,43 @@ static void drop_parts_from(struct pmkv *kv, struct segment *s, uint32_t from)
         meta_drop(kv, s->parts[--s->part_count]);
 }
 
-/* Reads the parts of a summary into a list; false when one is missing or the last one is not there. */
-static bool summary_complete(struct pmkv *kv, uint32_t segment, bool sealed, struct entries *list,
-                             int *rc)
+static int add_entry(void *list, const struct entry *e)
+{
+    return entries_add(list, e);
+}
+
+/* Adds the entries of part `i` to the list; -EIO: it cannot be read. */
+static int part_entries(struct pmkv *kv, struct segment *s, uint32_t i, struct entries *list,
+                        uint64_t *count)
+{
+    uint8_t *record;
+    const uint8_t *value;
+    uint32_t bytes;
+    if (read_own_value(kv, s->parts[i].pos, &record, &value, &bytes))
+        return -EIO;
+    uint32_t before = list->count;
+    int rc = summary_part_foreach(value, bytes, add_entry, list);
+    *count += list->count - before;
+    free(record);
+    return rc;
+}
+
+/* Reads the parts of a summary into a list; false when they do not hold as many entries as the header
+ * (after a clean close: the table) says. */
+static bool summary_complete(struct pmkv *kv, uint32_t segment, struct entries *list, int *rc)
 {
     struct segment *s = &kv->segments[segment];
-    bool last = !sealed;
-    for (uint32_t i = 0; i < s->part_count; i++) {
-        uint8_t *record;
-        const uint8_t *value;
-        uint32_t bytes;
-        struct summary_base base;
-        if (read_own_value(kv, s->parts[i].pos, &record, &value, &bytes))
+    uint64_t count = 0;
+    uint32_t i = 0;
+    for (; i < s->part_count && count < s->records; i++) {
+        int part = part_entries(kv, s, i, list, &count);
+        if (part == -ENOMEM)
+            *rc = part;
+        if (part)
             return false;
-        memcpy(&base, value, sizeof base < bytes ? sizeof base : bytes);
-        last |= bytes >= sizeof base && base.last == 1;
-        struct entries_reader r = {.bytes = value + sizeof base,
-                                   .used = bytes - sizeof base,
-                                   .last_start = base.start,
-                                   .last_seq = base.seq};
-        struct entry e;
-        int more;
-        while (*rc == 0 && (more = entries_next(&r, &e)) == 1)
-            *rc = entries_add(list, &e);
-        free(record);
-        if (*rc)
-            return false;
-        if (sealed && last)
-            drop_parts_from(kv, s, i + 1);
     }
-    return last;
+    drop_parts_from(kv, s, i);
+    return count == s->records;
 }
 
 static int enter_segment(struct replay *r, uint32_t segment)
@@ -374,11 +422,12 @@ static int enter_segment(struct replay *r, uint32_t segment)
     bool sealed = atomic_load(&s->state) == SEGMENT_SEALED;
     int rc = 0;
     bool from_parts = (sealed || r->clean) && s->pending.count == 0 &&
-                      summary_complete(kv, segment, sealed, &list, &rc);
+                      summary_complete(kv, segment, &list, &rc);
     if (rc == 0 && !from_parts) {
         /* No whole summary: the records themselves, and they are summed up anew. */
         entries_clear(&list);
         drop_parts_from(kv, s, 0);
+        s->records = 0;
         s->summarised = false;
         if (s->pending.count == 0)
             rc = segment_scan(kv, segment, &s->pending);

@@ -475,20 +475,24 @@ static int finish_row(struct replay *r, struct row_ref ref, const struct row_rec
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-/* Highest row with anything of this generation in it, plus one. */
+/* Highest row with anything of this generation in it, plus one; or the row behind it, when its first
+ * page cannot be read in any copy: there may have been commits in it (I10). */
 static int rows_with_content(struct replay *r, uint32_t segment, struct row_records *rr,
                              uint32_t *rows)
 {
-    bool unreadable[MAX_ROW_PAGES];
+    bool unreadable[MAX_ROW_PAGES] = {false};
+    bool behind = false;
     for (*rows = r->kv->vol.layout.segment_rows; *rows > 0; --*rows) {
         struct row_ref ref = row_ref_of(r->kv, segment, *rows - 1);
         struct judged j = load_row(r, ref);
-        if (j.checked)
-            return 0;
-        int rc = collect_records(r, ref, &j, rr, unreadable);
-        if (rc || rr->count > 0)
+        int rc = j.checked ? 0 : collect_records(r, ref, &j, rr, unreadable);
+        if (rc)
             return rc;
+        if (j.checked || rr->count > 0)
+            break;
+        behind = unreadable[0];
     }
+    *rows += behind;
     return 0;
 }
 

@@ -42,6 +42,7 @@ void segment_header_encode(const struct pmkv *kv, uint32_t segment, uint16_t col
         .state = state,
         .kind = s->kind,
         .rows_used = s->rows_used,
+        .records = s->records,
     };
     out->check = header_check(kv, out);
 }
@@ -110,6 +111,7 @@ void segment_adopt(struct pmkv *kv, const struct segment_header *h)
     s->kind = h->kind;
     s->retired_rows = h->retired_rows;
     s->rows_used = h->rows_used;
+    s->records = h->records;
     s->header_version = h->version;
     s->summarised = h->state == SEGMENT_SEALED;
     uint32_t durable = h->state == SEGMENT_SEALED ? h->rows_used : 0;
@@ -218,8 +220,8 @@ static bool array_avoided(const struct pmkv *kv, uint32_t segment, const uint32_
 }
 
 /* Finds a segment in `state` outside the avoided arrays and moves it to OPEN; segments_lock. */
-static int64_t segment_claim(struct pmkv *kv, enum segment_state state, const uint32_t *avoid,
-                             uint32_t avoid_count)
+static int64_t segment_claim(struct pmkv *kv, enum segment_state state, enum segment_kind kind,
+                             const uint32_t *avoid, uint32_t avoid_count)
 {
     uint32_t count = kv->vol.layout.segments;
     uint64_t all_retired = kv->vol.layout.segment_rows >= 64
@@ -228,7 +230,8 @@ static int64_t segment_claim(struct pmkv *kv, enum segment_state state, const ui
     for (uint32_t i = 0; i < count; i++) {
         struct segment *s = &kv->segments[i];
         if (atomic_load_explicit(&s->state, memory_order_relaxed) != state ||
-            array_avoided(kv, i, avoid, avoid_count) || s->retired_rows == all_retired)
+            array_avoided(kv, i, avoid, avoid_count) || s->retired_rows == all_retired ||
+            (kind == KIND_TWIN && s->retired_rows)) /* its bits would mean twin slots */
             continue;
         atomic_store_explicit(&s->state, SEGMENT_OPEN, memory_order_relaxed);
         if (state == SEGMENT_FREE)
@@ -263,6 +266,7 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     s->rows_used = 0;
     s->summarised = false;
     s->part_count = 0;
+    s->records = 0;
     s->sealed_seq = 0;
     entries_clear(&s->pending);
     atomic_store_explicit(&s->live_units, 0, memory_order_relaxed);
@@ -290,10 +294,10 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
     bool ready = false;
     if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
         if (kind == KIND_LOG)
-            taken = segment_claim(kv, SEGMENT_READY, avoid, avoid_count);
+            taken = segment_claim(kv, SEGMENT_READY, kind, avoid, avoid_count);
         ready = taken >= 0;
         if (!ready)
-            taken = segment_claim(kv, SEGMENT_FREE, avoid, avoid_count);
+            taken = segment_claim(kv, SEGMENT_FREE, kind, avoid, avoid_count);
     }
     pthread_mutex_unlock(&kv->segments_lock);
     if (taken >= 0 && !ready) {
@@ -311,7 +315,7 @@ void segment_prepare_ahead(struct pmkv *kv)
         pthread_mutex_lock(&kv->segments_lock);
         int64_t taken = -ENOSPC;
         if (kv->ready_count < kv->lane_count + 2 && kv->free_count > kv->reserve_segments + 1)
-            taken = segment_claim(kv, SEGMENT_FREE, NULL, 0);
+            taken = segment_claim(kv, SEGMENT_FREE, KIND_LOG, NULL, 0);
         pthread_mutex_unlock(&kv->segments_lock);
         if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))
             return;

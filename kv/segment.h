@@ -28,7 +28,8 @@ struct segment_header {
     uint16_t column; /* 0xffff in the table */
     uint8_t state, kind;
     uint32_t rows_used;
-    uint8_t reserved[20];
+    uint32_t records; /* entries in the parts of its summary: how open knows that it is whole */
+    uint8_t reserved[16];
 };
 _Static_assert(sizeof(struct segment_header) == 64, "a header is a line");
 enum { HEADER_IN_TABLE = 0xffff };

@@ -294,6 +294,13 @@ enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts
         return s;
     }
     take_layout(kv);
+    if (kv->vol.layout.parity_columns && kv->vol.layout.data_columns > 1 &&
+        kv->slots_per_slice == 0) {
+        uint32_t rows = kv->vol.layout.segment_rows;
+        kv->vol.layout.segments = 0;
+        free_store(kv);
+        return fail(PMKV_E_CORRUPT, "segments of %u rows have no room for twins", rows);
+    }
     kv->loss_unit_coarser = media->loss_unit > kv->vol.layout.loss_unit;
     bool clean = kv->super.clean == 1 && shut_down_safely(kv);
     kv->was_clean = kv->super.clean == 1;
@@ -390,7 +397,7 @@ static int flush_summaries(struct pmkv *kv)
     pthread_mutex_lock(&kv->seal_lock);
     for (uint32_t i = 0; i <= kv->lane_count && rc == 0; i++) /* user lanes and the cleaner's */
         if (kv->lanes[i].segment >= 0)
-            rc = summary_flush(kv, (uint32_t)kv->lanes[i].segment, false);
+            rc = summary_flush(kv, (uint32_t)kv->lanes[i].segment);
     pthread_mutex_unlock(&kv->seal_lock);
     seal_waiting(kv); /* the meta lane may have filled a segment with that */
     return rc;
@@ -431,6 +438,8 @@ static int close_cleanly(struct pmkv *kv)
     if (rc == 0) /* again: the store's own records may have opened and filled rows */
         rc = settle_lanes(kv);
     seal_waiting(kv);
+    if (rc == 0 && seal_unfinished(kv)) /* a clean open would take its summary for whole */
+        rc = err_fact(-EIO, "the summary of a segment could not be written");
     if (rc)
         return rc;
     uint64_t shutdowns = 0;

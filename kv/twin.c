@@ -128,7 +128,25 @@ static bool slot_retired(struct pmkv *kv, uint64_t off)
     return slot < 64 && kv->segments[p.segment].retired_rows >> slot & 1;
 }
 
-int twin_refresh(struct pmkv *kv, struct row_buf *buf)
+static bool same_array(const struct pmkv *kv, uint64_t twin_off, uint32_t segment)
+{
+    const struct layout *l = &kv->vol.layout;
+    return l->segments_per_array > 1 &&
+           layout_array_of(l, layout_locate(l, twin_off).segment) == layout_array_of(l, segment);
+}
+
+bool twins_too_near(const struct pmkv *kv, const struct lane *lane, int64_t segment)
+{
+    if (twins_are_parity(kv))
+        return false;
+    for (uint32_t set = 0; set < LANE_SETS; set++)
+        for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++)
+            if (same_array(kv, lane->rows[set].twin_off[t], (uint32_t)segment))
+                return true;
+    return false;
+}
+
+int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment)
 {
     uint32_t m = kv->vol.layout.parity_columns;
     if (m == 0 || twins_are_parity(kv))
@@ -145,7 +163,7 @@ int twin_refresh(struct pmkv *kv, struct row_buf *buf)
             int rc = twin_next(kv, &w, &off, &column);
             if (rc)
                 return rc;
-        } while (column == other || slot_in_use(kv, off));
+        } while (column == other || slot_in_use(kv, off) || same_array(kv, off, segment));
         buf->twin_off[t] = off;
     }
     return 0;
