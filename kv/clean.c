@@ -479,7 +479,7 @@ static bool anything_to_evacuate(const struct pmkv *kv)
 bool clean_needed(struct pmkv *kv)
 {
     return !atomic_load(&kv->write_failed) && !atomic_load(&kv->unavailable) &&
-           ((int64_t)kv->free_count + kv->ready_count < free_target(kv) ||
+           ((int64_t)kv->free_count + kv->ready_count - kv->free_beside_twins < free_target(kv) ||
             anything_to_evacuate(kv));
 }
 

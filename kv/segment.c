@@ -205,7 +205,35 @@ int64_t segment_room(const struct pmkv *kv, enum space_class class)
                    : class == SPACE_DELETE ? kv->reserve_segments - 1
                    : class == SPACE_CLEANER ? 1
                                             : 0;
-    return (int64_t)kv->free_count + kv->ready_count - keep;
+    int64_t beside = class == SPACE_PUT || class == SPACE_DELETE ? kv->free_beside_twins : 0;
+    return (int64_t)kv->free_count + kv->ready_count - beside - keep;
+}
+
+/* An array's columns are loss units: where several segments share one, a lane takes none from the arrays
+ * of its twins, whichever those are. Where every array has twins there is nothing to be told apart. */
+void segments_note_twins(struct pmkv *kv)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint32_t outside = 0;
+    pthread_mutex_lock(&kv->segments_lock);
+    for (uint32_t array = 0; array < l->arrays; array++) {
+        uint32_t first = array * l->segments_per_array;
+        bool twins = false;
+        for (uint32_t i = first; i < first + l->segments_per_array; i++)
+            twins |= kv->segments[i].kind == KIND_TWIN;
+        twins &= l->segments_per_array > 1;
+        outside += !twins;
+        for (uint32_t i = first; i < first + l->segments_per_array; i++)
+            kv->segments[i].beside_twins = twins;
+    }
+    kv->free_beside_twins = 0;
+    for (uint32_t i = 0; i < l->segments; i++) {
+        uint8_t state = atomic_load_explicit(&kv->segments[i].state, memory_order_relaxed);
+        kv->segments[i].beside_twins &= outside > 0;
+        kv->free_beside_twins += kv->segments[i].beside_twins &&
+                                 (state == SEGMENT_FREE || state == SEGMENT_READY);
+    }
+    pthread_mutex_unlock(&kv->segments_lock);
 }
 
 static bool array_avoided(const struct pmkv *kv, uint32_t segment, const uint32_t *avoid,
@@ -238,6 +266,7 @@ static int64_t segment_claim(struct pmkv *kv, enum segment_state state, enum seg
             kv->free_count--;
         else
             kv->ready_count--;
+        kv->free_beside_twins -= s->beside_twins;
         return i;
     }
     return -ENOSPC;
@@ -282,6 +311,7 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     atomic_store_explicit(&s->generation, 0, memory_order_release);
     atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
     kv->free_count++;
+    kv->free_beside_twins += s->beside_twins;
     pthread_mutex_unlock(&kv->segments_lock);
     return -EIO;
 }
@@ -322,6 +352,7 @@ void segment_prepare_ahead(struct pmkv *kv)
         pthread_mutex_lock(&kv->segments_lock);
         atomic_store_explicit(&kv->segments[taken].state, SEGMENT_READY, memory_order_relaxed);
         kv->ready_count++;
+        kv->free_beside_twins += kv->segments[taken].beside_twins;
         pthread_mutex_unlock(&kv->segments_lock);
     }
 }
@@ -366,6 +397,7 @@ int segment_end(struct pmkv *kv, uint32_t segment)
     entries_free(&s->pending);
     pthread_mutex_lock(&kv->segments_lock);
     kv->free_count++;
+    kv->free_beside_twins += s->beside_twins;
     pthread_cond_broadcast(&kv->space_cond);
     pthread_mutex_unlock(&kv->segments_lock);
     return 0;

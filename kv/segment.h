@@ -71,6 +71,9 @@ int segment_end(struct pmkv *kv, uint32_t segment);
 /* Marks a row retired, durably (I14 was checked by the caller), and asks for the segment's cleaning. */
 int segment_retire_row(struct pmkv *kv, uint32_t segment, uint32_t row);
 
+/* After twins were given out: which segments lie beside them. */
+void segments_note_twins(struct pmkv *kv);
+
 /* Free segments a class may still take. */
 int64_t segment_room(const struct pmkv *kv, enum space_class class);
 

@@ -14,8 +14,9 @@ enum { CAPACITY_PERCENT = 88 };
 void space_init(struct pmkv *kv)
 {
     uint32_t segments = kv->vol.layout.segments, twins = 0;
-    for (uint32_t i = 0; i < segments; i++)
-        twins += kv->segments[i].kind == KIND_TWIN;
+    segments_note_twins(kv);
+    for (uint32_t i = 0; i < segments; i++) /* what only the cleaner can fill is no promise */
+        twins += kv->segments[i].kind == KIND_TWIN || kv->segments[i].beside_twins;
     kv->reserve_segments = 4;
     if (kv->reserve_segments > segments / 4)
         kv->reserve_segments = segments / 4;

@@ -67,6 +67,7 @@ struct segment {
     _Atomic uint8_t state;
     uint8_t kind;
     bool summarised; /* all its records are in summary parts */
+    bool beside_twins; /* in an array that holds twins: lanes with twins do not take it */
     bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
     uint32_t rows_used;
@@ -187,6 +188,7 @@ struct pmkv {
     pthread_mutex_t segments_lock;
     pthread_cond_t space_cond; /* a segment became free, or the cleaner gave up */
     _Atomic uint32_t free_count, ready_count; /* changed under segments_lock */
+    _Atomic uint32_t free_beside_twins;       /* of both: what only the cleaner may take */
     uint64_t clean_rounds, clean_failures; /* rounds ended; rounds that freed nothing */
     bool cleaner_wanted;
     pthread_cond_t cleaner_cond;
