@@ -270,6 +270,11 @@ static int collect_records(struct replay *r, struct row_ref ref, const struct ju
         build_candidate(r, ref, slots[i], r->candidate, unreadable);
         row_parse(kv, ref, r->candidate, row_payload(kv), merge_record, rr);
     }
+    /* Had anything been stored to the row, a twin would name it: one that can be read and does not is word
+     * enough that nothing was. */
+    bool has_twins = kv->vol.layout.parity_columns > 0 && !twins_are_parity(kv);
+    for (uint32_t p = 0; has_twins && count == 0 && p < kv->vol.layout.row_pages; p++)
+        unreadable[p] = unreadable[p] && r->twin_unreadable[p];
     return rr->no_memory ? -ENOMEM : 0;
 }
 
