@@ -17,8 +17,8 @@ static uint64_t choose_page(struct crash_run *r, struct media *image)
         if (s->kind == KIND_NONE || (s->kind == KIND_TWIN && test_rng_one_in(&r->rng, 2)))
             continue;
         uint32_t rows = s->rows_used ? s->rows_used : 1;
-        uint32_t row = test_rng_one_in(&r->rng, 2) ? rows - 1
-                                                   : (uint32_t)test_rng_below(&r->rng, rows);
+        uint32_t row =
+            test_rng_one_in(&r->rng, 2) ? rows - 1 : (uint32_t)test_rng_below(&r->rng, rows);
         if (s->kind == KIND_TWIN)
             row = (uint32_t)test_rng_below(&r->rng, l->segment_rows);
         uint32_t column = (uint32_t)test_rng_below(&r->rng, l->columns);

@@ -4,9 +4,9 @@
 /*
  * The crash driver: a small store on simulated media, with power lost at the instants that matter.
  *
- * Before each drain, clear and recovery write (or one in `every` of them) crash images are made from
- * the pending lines: all subsets when they are few, else none, all, single ones, all but one, prefixes
- * and random words (tearing). Each image is
+ * Before each drain, clear and recovery write (or one in `every` of them) crash images are made
+ * from the pending lines: all subsets when they are few, else none, all, single ones, all but one,
+ * prefixes and random words (tearing). Each image is
  *   1. given faults, when the run asks for them (within the redundancy of the geometry)
  *   2. opened, some with power lost again while they recover, to a depth of 3
  *   3. compared with the model: before or after, nothing else; nothing is lost

@@ -10,8 +10,8 @@
 
 #include "support/value.h"
 
-/* What is read is of no use to anybody else; what is being put must hold, for a hook may compare and put
- * meanwhile. */
+/* What is read is of no use to anybody else; what is being put must hold, for a hook may compare
+ * and put meanwhile. */
 static uint8_t value[MODEL_MAX_BYTES];
 
 const char *model_key(uint32_t index, size_t *bytes)
@@ -144,11 +144,10 @@ static void fail_key(uint32_t key, const struct model_value *wanted, enum pmkv_s
 {
     size_t key_bytes;
     const char *name = model_key(key, &key_bytes);
-    cr_assert_fail("%s: key %u should have version %llu of %u bytes, got %s with %zu bytes: %s",
-                   where, key, (unsigned long long)wanted->version, wanted->bytes,
-                   pmkv_status_name(got), bytes,
-                   got == PMKV_OK ? test_value_explain(value, bytes, name, key_bytes)
-                                  : pmkv_errormsg());
+    cr_assert_fail(
+        "%s: key %u should have version %llu of %u bytes, got %s with %zu bytes: %s", where, key,
+        (unsigned long long)wanted->version, wanted->bytes, pmkv_status_name(got), bytes,
+        got == PMKV_OK ? test_value_explain(value, bytes, name, key_bytes) : pmkv_errormsg());
 }
 
 unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, const char *where)

@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * What a store must hold: a few keys, the version of each that was acknowledged, and what the operation
- * in flight would make of them. A store that was recovered is compared with it: everything in flight
- * is there or nothing of it, and all else exactly as acknowledged (P1, P2, P3).
+ * What a store must hold: a few keys, the version of each that was acknowledged, and what the
+ * operation in flight would make of them. A store that was recovered is compared with it:
+ * everything in flight is there or nothing of it, and all else exactly as acknowledged (P1, P2,
+ * P3).
  */
 #ifndef PMKV_TESTS_CRASH_MODEL_H
 #define PMKV_TESTS_CRASH_MODEL_H
@@ -46,8 +47,8 @@ enum model_state { MODEL_BEFORE = 1, MODEL_AFTER = 2 };
 enum model_flags {
     MODEL_LOST_IS_FINE = 1, /* beyond the budget: a key may be lost, never wrong */
 };
-/* As which of the two states does the store answer? Bits of model_state; neither fails the test, and
- * says what was going on in `where`. */
+/* As which of the two states does the store answer? Bits of model_state; neither fails the test,
+ * and says what was going on in `where`. */
 unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, const char *where);
 
 /* Key `index` of the model. */

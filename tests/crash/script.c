@@ -54,8 +54,8 @@ void script_long_values(struct crash_run *r)
 void script_fill_segment(struct crash_run *r, uint32_t first_key, uint32_t keys)
 {
     uint32_t segment = r->kv->lanes[0].segment < 0 ? UINT32_MAX : (uint32_t)r->kv->lanes[0].segment;
-    for (uint32_t i = 0; r->kv->lanes[0].segment < 0 || segment == UINT32_MAX ||
-                         r->kv->lanes[0].segment == segment;
+    for (uint32_t i = 0;
+         r->kv->lanes[0].segment < 0 || segment == UINT32_MAX || r->kv->lanes[0].segment == segment;
          i++) {
         model_put(&r->model, r->kv, first_key + i % keys, 3000 + i % 7 * 500);
         if (segment == UINT32_MAX)

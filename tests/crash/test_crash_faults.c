@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Crash images that also lost a page, or hold a flipped bit, zeros or stale bytes in one: within the
- * redundancy all data is right (P3, P5, P7; design 9b). Without redundancy what is hit is named as lost,
- * and never wrong. */
+/* Crash images that also lost a page, or hold a flipped bit, zeros or stale bytes in one: within
+ * the redundancy all data is right (P3, P5, P7; design 9b). Without redundancy what is hit is named
+ * as lost, and never wrong. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 

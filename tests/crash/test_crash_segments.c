@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Power is lost while rows close, segments are sealed and cleaned, pages are repaired and pools are made
- * (P1, P2, P7; design 9a). */
+/* Power is lost while rows close, segments are sealed and cleaned, pages are repaired and pools are
+ * made (P1, P2, P7; design 9a). */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <stdio.h>

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* Invariants I10 to I12 of docs/design.md: what recovery takes for damage, what for a tail, whom it
+ * believes; and when a twin may be used again. */
+#include <criterion/criterion.h>
+
+#include "place.h"
+#include "script.h"
+
+TestSuite(recovery, .timeout = 120);
+
+/* --- I10 -------------------------------------------------------------------------------------- */
+
+/* Crashes with the given byte of the record of `key` changed in every copy, in the value or the
+ * header. */
+static void crash_with_all_copies_changed(struct crash_run *r, uint32_t key, bool in_header)
+{
+    struct row_place place;
+    cr_assert(place_of_key(r->kv, key, &place));
+    struct media *image = crash_image(r->media, sim_choose_none, NULL);
+    place.offset += in_header ? 12 : place_value_at(key) + 5;
+    for (uint32_t copy = 0; copy < row_copies(r->kv); copy++)
+        place_flip(image, place_offset(r->kv, place, copy));
+    crash_close(&r->kv, "the store that lost its power");
+    r->media = image;
+    r->kv = crash_open(image, r->geometry, "after the crash");
+}
+
+static void damage_before_a_later_epoch(enum pmkv_geometry geometry)
+{
+    struct crash_run r;
+    crash_begin(&r, geometry, 10);
+    for (uint32_t i = 0; i < 5; i++)
+        model_put(&r.model, r.kv, i, 300);
+    crash_with_all_copies_changed(&r, 2, false);
+    cr_assert_eq(place_get(r.kv, 2), PMKV_E_LOST, "%s: a lost record is %s",
+                 crash_geometry_name(geometry), pmkv_status_name(place_get(r.kv, 2)));
+    model_compare(&r.model, r.kv, MODEL_LOST_IS_FINE, "after the crash");
+    cr_assert_eq(place_get(r.kv, 4), PMKV_OK);
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    crash_close(&r.kv, "the store that lost its power");
+    r.kv = crash_open(image, geometry, "after another crash");
+    cr_assert_eq(place_get(r.kv, 2), PMKV_E_LOST, "it was lost, and only said so once");
+    crash_close(&r.kv, "at the end");
+}
+
+Test(recovery, i10_damage_before_a_later_epoch_is_named)
+{
+    for (enum pmkv_geometry g = PMKV_PARITY; g <= PMKV_NONE; g++)
+        damage_before_a_later_epoch(g);
+}
+
+/* Without its header a record has no name: the range is reported. */
+Test(recovery, i10_a_gap_before_a_later_epoch_is_reported_as_a_range)
+{
+    struct crash_run r;
+    crash_begin(&r, PMKV_PARITY, 10);
+    for (uint32_t i = 0; i < 5; i++)
+        model_put(&r.model, r.kv, i, 300);
+    crash_with_all_copies_changed(&r, 2, true);
+    cr_assert_geq(crash_lost_count(r.kv), 1);
+    cr_assert_eq(place_get(r.kv, 1), PMKV_OK);
+    cr_assert_eq(place_get(r.kv, 3), PMKV_OK);
+    crash_close(&r.kv, "at the end");
+}
+
+/* The end of the log that nobody was told about, torn in every way: no damage. */
+Test(recovery, i10_a_torn_tail_is_no_damage)
+{
+    for (enum pmkv_geometry g = PMKV_PARITY; g <= PMKV_NONE; g++) {
+        struct crash_plan plan = {script_small, 100, 2, 6, 0, 0, FAULT_NONE};
+        crash_script_run(g, &plan); /* fails when anything is lost */
+    }
+}
+
+/* The place behind the last commit cannot be read in any copy: there may have been one. */
+Test(recovery, i10_a_tail_that_cannot_be_read_is_reported)
+{
+    struct crash_run r;
+    struct row_place place;
+    crash_begin(&r, PMKV_PARITY, 10);
+    for (uint32_t i = 0; i < 5; i++)
+        model_put(&r.model, r.kv, i, 300);
+    cr_assert(place_of_key(r.kv, 0, &place));
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    for (uint32_t copy = 0; copy < row_copies(r.kv); copy++)
+        sim_poison(image, place_offset(r.kv, place, copy), PAGE_BYTES);
+    crash_close(&r.kv, "the store that lost its power");
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    cr_assert_geq(crash_lost_count(r.kv), 1);
+    crash_close(&r.kv, "at the end");
+}
+
+/* A closed row says by itself what is damaged. */
+Test(recovery, i10_damage_in_a_closed_row_is_named)
+{
+    struct crash_run r;
+    struct row_place place;
+    crash_begin(&r, PMKV_NONE, 10);
+    for (uint32_t i = 0; i < 20; i++)
+        model_put(&r.model, r.kv, i, 4000);
+    cr_assert(place_of_key(r.kv, 5, &place));
+    cr_assert_neq(place.row, place_open_row(r.kv)->row);
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    place.offset += place_value_at(5) + 50;
+    place_flip(image, place_offset(r.kv, place, 0));
+    crash_close(&r.kv, "the store that lost its power");
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    cr_assert_eq(place_get(r.kv, 5), PMKV_E_LOST);
+    model_compare(&r.model, r.kv, MODEL_LOST_IS_FINE, "after the crash");
+    crash_close(&r.kv, "at the end");
+}
+
+/* --- I11 -------------------------------------------------------------------------------------- */
+
+/* Twins that hold garbage under marks that are valid: what checks or decodes goes first. */
+static void spoil_twins(struct pmkv *kv, struct media *image, struct test_rng *rng)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint8_t page[PAGE_PAYLOAD_BYTES];
+    for (uint32_t i = 0; i < l->segments; i++)
+        for (uint32_t slot = 0; kv->segments[i].kind == KIND_TWIN && slot < twin_slots(kv); slot++)
+            for (uint32_t p = 0; p < l->row_pages; p++) {
+                for (size_t k = 0; k < sizeof page; k++)
+                    page[k] = (uint8_t)test_rng_next(rng);
+                media_inject_bytes(image, twin_slot_off(kv, i, slot) + (uint64_t)p * PAGE_BYTES,
+                                   page, sizeof page);
+            }
+}
+
+Test(recovery, i11_checks_and_decoding_go_before_twins)
+{
+    struct crash_run r;
+    crash_begin(&r, PMKV_PARITY, 11);
+    for (uint32_t i = 0; i < 24; i++)
+        model_put(&r.model, r.kv, i, 4000);
+    cr_assert_gt(place_open_row(r.kv)->row, 1);
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    spoil_twins(r.kv, image, &r.rng);
+    sim_poison(image, layout_data_page_off(&r.kv->vol.layout, place_open_row(r.kv)->segment, 0, 3),
+               PAGE_BYTES);
+    crash_close(&r.kv, "the store that lost its power");
+    r.media = image;
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    model_compare(&r.model, r.kv, 0, "with twins of garbage");
+    crash_end(&r);
+}
+
+/* The superblock says that all was closed cleanly, and where; the row's own bytes are not believed
+ * for that. */
+static void clean_flag_is_not_believed(enum pmkv_geometry geometry, uint32_t copy)
+{
+    struct crash_run r;
+    struct row_place place;
+    crash_begin(&r, geometry, 11);
+    for (uint32_t i = 0; i < 6; i++)
+        model_put(&r.model, r.kv, i, 1500);
+    cr_assert(place_of_key(r.kv, 3, &place));
+    place.offset += place_value_at(3) + 7;
+    uint64_t off = place_offset(r.kv, place, copy);
+    struct pmkv *kv = r.kv;
+    struct media *kept = NULL;
+    r.keep_last = true;
+    crash_watch(&r, true);
+    r.armed = false;
+    crash_close(&kv, "a clean close");
+    r.keep_last = false;
+    kept = r.last;
+    r.last = NULL;
+    place_flip(kept, off);
+    r.media = kept;
+    r.kv = crash_open(kept, geometry, "after the close");
+    model_compare(&r.model, r.kv, 0, "with a changed copy of the open row");
+    script_fill_segment(&r, 10, 20);
+    crash_now(&r, sim_choose_none, NULL);
+    crash_end(&r);
+}
+
+Test(recovery, i11_a_clean_close_is_not_believed_against_the_checks)
+{
+    for (enum pmkv_geometry g = PMKV_PARITY; g <= PMKV_MIRROR; g++) {
+        clean_flag_is_not_believed(g, 0);
+        clean_flag_is_not_believed(g, 1);
+    }
+}
+
+/* A row that went on after a clean close has twins of two lives: the slot of before holds the older
+ * ones. */
+Test(recovery, i11_twins_of_before_a_clean_close_hide_no_later_commit)
+{
+    for (uint32_t lanes = 1; lanes <= 2; lanes++) {
+        struct crash_run r;
+        struct row_place place;
+        crash_begin(&r, PMKV_PARITY, 11);
+        for (uint32_t i = 0; i < (lanes == 1 ? 2 : 12); i++)
+            model_put(&r.model, r.kv, i, 3000); /* in the first set, and in the second */
+        crash_reopen(&r);
+        for (uint32_t i = 12; i < 16; i++)
+            model_put(&r.model, r.kv, i, 100);
+        cr_assert(place_of_key(r.kv, 15, &place));
+        struct media *image = crash_image(r.media, sim_choose_none, NULL);
+        sim_poison(image, place_offset(r.kv, place, 0), PAGE_BYTES);
+        crash_close(&r.kv, "the store that lost its power");
+        r.media = image;
+        r.kv = crash_open(image, r.geometry, "after the crash");
+        model_compare(&r.model, r.kv, 0, "after the crash");
+        crash_end(&r);
+    }
+}
+
+/* --- I12 -------------------------------------------------------------------------------------- */
+
+struct reuse {
+    struct crash_run *run;
+    unsigned reused;
+};
+
+/* Before a twin's mark names another row, the row it named is durable with parity and checks. */
+static void twin_is_reused(void *arg, struct media *m, enum sim_op op, uint64_t off, uint64_t bytes)
+{
+    struct reuse *u = arg;
+    struct pmkv *kv = u->run->kv;
+    struct place p = layout_locate(&kv->vol.layout, off);
+    if (op != SIM_STORE || p.kind != PLACE_ROW || kv->segments[p.segment].kind != KIND_TWIN ||
+        bytes != LINE_BYTES || off % PAGE_BYTES != PAGE_PAYLOAD_BYTES)
+        return;
+    struct twin_mark mark;
+    sim_peek(m, off, &mark, sizeof mark);
+    if (!twin_mark_valid(kv, &mark, off - PAGE_PAYLOAD_BYTES) ||
+        kv->segments[mark.segment].generation != mark.generation)
+        return;
+    struct row_buf *open = NULL;
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+        for (uint32_t set = 0; set < LANE_SETS; set++) {
+            struct row_buf *b = &kv->lanes[i].rows[set];
+            if (b->state == ROW_OPEN && b->segment == mark.segment && b->row == mark.row)
+                open = b;
+        }
+    if (open)
+        return; /* the same row once more */
+    struct media *image = crash_image(m, sim_choose_none, NULL);
+    struct volume v = kv->vol;
+    struct row_image row;
+    v.media = image;
+    cr_assert_eq(row_image_init(&row, &v.layout), 0);
+    row_load(&v, (struct row_ref){mark.segment, mark.row, mark.generation}, &row);
+    cr_assert_eq(row.bad_pages, 0, "the twin of row %u is used again before its close is fenced",
+                 mark.row);
+    row_image_free(&row);
+    media_close(&image);
+    u->reused++;
+}
+
+static void twins_of(enum pmkv_geometry geometry)
+{
+    struct crash_run r;
+    crash_begin(&r, geometry, 12);
+    struct reuse u = {.run = &r};
+    sim_set_access_hook(r.media, twin_is_reused, &u);
+    script_small(&r);
+    script_fill_segment(&r, 0, 30);
+    model_batch(&r.model, r.kv, 0, 40, 0, 3500); /* over several rows */
+    model_put(&r.model, r.kv, 1, 100000);
+    script_fill_segment(&r, 0, 30);
+    sim_set_access_hook(r.media, NULL, NULL);
+    cr_assert_gt(u.reused, 50, "%u twin pages were used again", u.reused);
+    crash_end(&r);
+}
+
+Test(recovery, i12_a_twin_is_used_again_only_after_the_close_is_fenced)
+{
+    twins_of(PMKV_PARITY);
+    twins_of(PMKV_DOUBLE);
+}
