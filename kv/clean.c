@@ -224,15 +224,22 @@ static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos f
     uint64_t generation =
         pos_generation(kv, from);
     enum find_result r = read_record(kv, from, generation, &record);
-    if (r != FIND_HIT) /* a lost part: the segment it sums up is read instead */
+    if (r == FIND_LOST && key.kind == META_LOST) { /* the list is in memory: it is saved anew */
+        pthread_mutex_lock(&kv->lost_lock);
+        kv->lost_dirty = true;
+        pthread_mutex_unlock(&kv->lost_lock);
+    }
+    if (r == FIND_LOST && meta_moved(kv, &key, from, (struct log_pos){0}))
+        meta_drop(kv, (struct meta_ref){from, e->value_bytes, 0}); /* nothing names the place any more */
+    if (r != FIND_HIT) /* a lost part of a summary: the segment it sums up is read instead */
         return r == FIND_LOST ? 0 : -EIO;
     struct log_pos to;
     int rc = meta_append(kv, &key, record + RECORD_HEADER_BYTES + e->key_bytes, e->value_bytes,
                          &to);
     free(record);
-    if (rc == 0) {
-        meta_moved(kv, &key, from, to);
-        meta_drop(kv, (struct meta_ref){from, e->value_bytes, 0});
+    if (rc == 0) { /* who replaced it meanwhile has dropped `from` */
+        bool moved = meta_moved(kv, &key, from, to);
+        meta_drop(kv, (struct meta_ref){moved ? from : to, e->value_bytes, 0});
     }
     return rc;
 }

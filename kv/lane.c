@@ -271,6 +271,10 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
     lane->added = 0;
     if (buf->state != ROW_OPEN)
         return;
+    if (atomic_load(&kv->write_failed)) { /* the outcome is unknown; its checks and parity may be in */
+        lane->must_close = true;
+        return;
+    }
     uint32_t end = buf->fill;
     for (uint32_t at = lane->epoch_start; at < end;) {
         uint32_t in = at % PAGE_PAYLOAD_BYTES;

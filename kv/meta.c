@@ -105,14 +105,16 @@ bool meta_is_live(struct pmkv *kv, const struct meta_key *key, struct log_pos po
     return live;
 }
 
-void meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
+bool meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
                 struct log_pos to)
 {
     lane_lock(kv->meta);
     struct log_pos *word = meta_word(kv, key);
-    if (word && word->v == from.v)
+    bool current = word && word->v == from.v;
+    if (current)
         *word = to;
     lane_unlock(kv->meta);
+    return current;
 }
 
 /* --- summaries -------------------------------------------------------------------------------- */

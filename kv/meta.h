@@ -38,7 +38,8 @@ int meta_append(struct pmkv *kv, const struct meta_key *key, const void *value, 
 /* Cleaner: does the record at `pos` count? */
 bool meta_is_live(struct pmkv *kv, const struct meta_key *key, struct log_pos pos);
 /* Cleaner: it was copied to `to`. */
-void meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
+/* false: it had stopped counting meanwhile. */
+bool meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
                 struct log_pos to);
 /* Its record does not count any more: takes it from the live bytes. */
 void meta_drop(struct pmkv *kv, struct meta_ref ref);
