@@ -563,9 +563,6 @@ static void replay_free(struct replay *r)
     free(r->extents.list);
     free(r->manifests.list);
     free(r->tombstones.list);
-    for (uint32_t i = 0; i < r->damaged_count; i++)
-        row_buf_free(&r->damaged[i]);
-    free(r->damaged);
     row_image_free(&r->image);
 }
 

@@ -38,8 +38,6 @@ struct replay {
     uint32_t twin_count, twin_capacity;
     bool twin_unreadable[MAX_ROW_PAGES]; /* some twin's page of this number cannot be read */
     struct notes extents, manifests, tombstones;
-    struct row_buf *damaged; /* recovered with losses: completed when the losses are durable */
-    uint32_t damaged_count;
     uint64_t work_done, work_total;
 };
 
@@ -58,7 +56,7 @@ bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill
                  struct row_buf *buf);
 /* Writes rows that were recovered with losses, once those are durable. */
 int replay_complete_damaged(struct replay *r);
-/* Keeps a recovered row in memory for readers (read-only open). */
+/* Keeps a recovered row in memory for readers (read-only open, or until its losses are durable). */
 int replay_keep_ghost(struct replay *r, struct row_buf *buf);
 
 int row_buf_alloc(const struct pmkv *kv, struct row_buf *buf);

@@ -435,28 +435,20 @@ int replay_keep_ghost(struct replay *r, struct row_buf *buf)
     return 0;
 }
 
-static int keep_damaged(struct replay *r, struct row_buf *buf)
-{
-    struct row_buf *list = realloc(r->damaged, (r->damaged_count + 1) * sizeof *list);
-    if (!list)
-        return -ENOMEM;
-    r->damaged = list;
-    list[r->damaged_count++] = *buf;
-    *buf = (struct row_buf){0};
-    return 0;
-}
-
 int replay_complete_damaged(struct replay *r)
 {
+    struct pmkv *kv = r->kv;
     int rc = 0;
-    for (uint32_t i = 0; i < r->damaged_count; i++) {
+    if (kv->opts.read_only)
+        return 0;
+    for (uint32_t i = 0; i < kv->ghost_count; i++) {
         if (rc == 0)
-            rc = complete_row(r, &r->damaged[i]);
-        row_buf_free(&r->damaged[i]);
+            rc = complete_row(r, &kv->ghosts[i].rows[0]);
+        lane_fini(&kv->ghosts[i]);
     }
-    free(r->damaged);
-    r->damaged = NULL;
-    r->damaged_count = 0;
+    free(kv->ghosts);
+    kv->ghosts = NULL;
+    kv->ghost_count = 0;
     return rc;
 }
 
@@ -468,10 +460,8 @@ static int finish_row(struct replay *r, struct row_ref ref, const struct row_rec
     if (rc)
         return rc;
     fill_buf(r->kv, &buf, ref, rr->merged, fill);
-    if (r->kv->opts.read_only)
+    if (r->kv->opts.read_only || damaged) /* completed when its losses are durable */
         rc = replay_keep_ghost(r, &buf);
-    else if (damaged)
-        rc = keep_damaged(r, &buf);
     else
         rc = complete_row(r, &buf);
     row_buf_free(&buf);
