@@ -92,15 +92,28 @@ uint64_t test_pool_heal(struct pmkv *kv)
     return first.bad_pages;
 }
 
+/* The first bad thing a check met, for the failure's message. */
+static char first_event[300];
+
+static void keep_first_event(void *arg, const struct pmkv_event *event)
+{
+    (void)arg;
+    if (first_event[0] == 0)
+        snprintf(first_event, sizeof(first_event), "%s", event->text);
+}
+
 bool test_pool_check(struct pmkv *kv)
 {
     struct pmkv_scan scan;
     memset(&scan, 0, sizeof(scan));
+    first_event[0] = 0;
+    pmkv_set_event_fn(kv, keep_first_event, NULL);
     if (!test_status(pmkv_check(kv, &scan, NULL, NULL), PMKV_OK, "pmkv_check"))
         return false;
     return test_that(scan.bad_pages == 0 && scan.lost_records == 0,
-                     "pmkv_check found %llu bad pages, %llu lost records",
-                     (unsigned long long)scan.bad_pages, (unsigned long long)scan.lost_records);
+                     "pmkv_check found %llu bad pages, %llu lost records (first: %s)",
+                     (unsigned long long)scan.bad_pages, (unsigned long long)scan.lost_records,
+                     first_event[0] ? first_event : "known before the check");
 }
 
 struct pmkv_health test_pool_health(struct pmkv *kv)
