@@ -123,6 +123,8 @@ static void contents_of(enum pmkv_geometry geometry)
         if (i % 4 == 1) {
             crash_reopen(&r); /* resumes at its tail */
             sim_set_drain_hook(r.media, watch_contents, sh);
+            for (uint32_t k = 0; k < 7; k++) /* and goes on in the next row */
+                model_put(&r.model, r.kv, 10 + k, 6000);
             crash_in_a_put(&r, sh, i);
         }
     }

@@ -103,6 +103,9 @@ Test(cleaning, i06_damage_is_not_copied_forward)
     cr_assert(place_of_key(r.kv, 0, &place));
     place_flip(r.media, place_offset(r.kv, place, 0) + place_value_at(0) + 10);
     place_clean(r.kv, segment);
+    cr_assert_not(place_of_key(r.kv, 0, &place), "the changed record was moved to segment %u",
+                  place.segment);
+    cr_assert_eq(crash_lost_count(r.kv), 1);
     cr_assert_eq(place_get(r.kv, 0), PMKV_E_LOST);
     model_compare(&r.model, r.kv, MODEL_LOST_IS_FINE, "after the cleaning");
     model_put(&r.model, r.kv, 0, 10);
