@@ -311,6 +311,13 @@ Test(medium, i16_parity_is_not_made_from_unverified_data)
     cr_assert_eq(pmkv_repair(r.kv, &left), PMKV_OK);
     cr_assert_eq(place_get(r.kv, 3), PMKV_E_LOST, "a changed record is %s",
                  pmkv_status_name(place_get(r.kv, 3)));
+    struct row_image image;
+    uint32_t group = (uint32_t)(value % PAGE_BYTES / GROUP_BYTES);
+    cr_assert_eq(row_image_init(&image, l), 0);
+    row_load(&r.kv->vol, row_ref_of(r.kv, place.segment, place.row), &image);
+    cr_assert_not(image.info[l->columns - 1].good >> group & 1,
+                  "parity of group %u was made from a group that fails its check", group);
+    row_image_free(&image);
     /* Another page of the row goes: what is rebuilt by that parity is right, or lost. */
     uint64_t other = layout_data_page_off(l, place.segment, place.row,
                                           (place.offset / PAGE_PAYLOAD_BYTES + 2) % l->row_pages);
