@@ -436,7 +436,7 @@ static double segment_score(const struct pmkv *kv, uint32_t i, bool hurry)
 static bool segment_eligible(const struct segment *s)
 {
     return atomic_load_explicit(&s->state, memory_order_acquire) == SEGMENT_SEALED &&
-           s->summarised && (s->kind == KIND_LOG || s->kind == KIND_META) &&
+           s->summarised && !s->stuck && (s->kind == KIND_LOG || s->kind == KIND_META) &&
            atomic_load_explicit(&s->unpublished, memory_order_acquire) == 0; /* I5 */
 }
 
@@ -501,8 +501,9 @@ static bool clean_one(struct cleaning *c)
     if (rc) {
         atomic_store(&kv->segments[victim].state, SEGMENT_SEALED);
         atomic_store(&kv->segments[victim].evacuate, false);
-        c->rc = rc;
-        return false;
+        kv->segments[victim].stuck = rc == -EAGAIN; /* others may gain */
+        c->rc = rc == -EAGAIN ? 0 : rc;
+        return rc == -EAGAIN;
     }
     c->victims[c->victim_count++] = (uint32_t)victim;
     bool short_of_room = segment_room(kv, SPACE_CLEANER) <= 1;

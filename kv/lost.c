@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "damage.h"
+#include "error.h"
 #include "lane.h"
 #include "meta.h"
 #include "read.h"
@@ -70,6 +71,40 @@ uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t
     event_send(kv, PMKV_EVENT_LOST, entry->pool_off, entry->bytes,
                "a record is lost: damage beyond the redundancy of the pool");
     return e->id;
+}
+
+void lost_add_range(struct pmkv *kv, uint64_t pool_off, uint32_t bytes)
+{
+    bool there = false;
+    pthread_mutex_lock(&kv->lost_lock);
+    for (uint32_t i = 0; i < kv->lost_count; i++)
+        there |= kv->lost[i]->pool_off == pool_off && kv->lost[i]->key_bytes == 0;
+    pthread_mutex_unlock(&kv->lost_lock);
+    struct lost_entry e = {.pool_off = pool_off, .bytes = bytes};
+    if (!there)
+        lost_add(kv, &e, NULL, false);
+}
+
+/* Ranges that carry no name cannot be made good by a put: the operator says that they were seen. */
+enum pmkv_status pmkv_lost_acknowledge(struct pmkv *kv, uint64_t *cleared)
+{
+    enum pmkv_status s = write_allowed(kv);
+    if (s)
+        return s;
+    uint32_t kept = 0;
+    pthread_mutex_lock(&kv->lost_lock);
+    uint32_t count = kv->lost_count;
+    for (uint32_t i = 0; i < count; i++)
+        if (kv->lost[i]->in_index || kv->lost[i]->key_bytes)
+            kv->lost[kept++] = kv->lost[i];
+        else
+            free(kv->lost[i]);
+    kv->lost_count = kept;
+    kv->lost_dirty |= kept != count;
+    pthread_mutex_unlock(&kv->lost_lock);
+    if (cleared)
+        *cleared = count - kept;
+    return status_of(lost_save(kv));
 }
 
 int lost_append(struct pmkv *kv, struct lost_entry *e)

@@ -37,6 +37,9 @@ void lost_forget(struct pmkv *kv, uint64_t id);
 uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t *key,
                   bool in_index);
 
+/* Adds a range that nothing names, unless it is in the list already. */
+void lost_add_range(struct pmkv *kv, uint64_t pool_off, uint32_t bytes);
+
 /* Replay: puts an entry that lost_add made before the list was read behind it. 0 or -ENOMEM (freed). */
 int lost_append(struct pmkv *kv, struct lost_entry *e);
 

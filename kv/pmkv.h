@@ -344,6 +344,10 @@ typedef int (*pmkv_lost_fn)(void *arg, const struct pmkv_lost *lost);
 /** Calls `fn` for every record that is lost and was not written or deleted since. */
 enum pmkv_status pmkv_lost_foreach(struct pmkv *kv, pmkv_lost_fn fn, void *arg);
 
+/** Takes ranges without a name off the list: they were seen, and no put can make them good. Records with
+ * a name stay until they are written or deleted. `*cleared` counts them and may be NULL. Durable. */
+enum pmkv_status pmkv_lost_acknowledge(struct pmkv *kv, uint64_t *cleared);
+
 /** What a range of the pool is and how it is, for maps and for tests. */
 enum pmkv_range_kind {
     PMKV_RANGE_SUPERBLOCK,

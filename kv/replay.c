@@ -144,7 +144,7 @@ static int pass_tails(struct replay *r)
             continue;
         }
         if (!lane || kv->opts.read_only) {
-            atomic_store(&s->rows_durable, kv->opts.read_only ? t->row : s->rows_used);
+            atomic_store(&s->rows_durable, t->row + (t->lines_used && !kv->opts.read_only));
             continue;
         }
         lane->segment = t->segment;

@@ -35,6 +35,7 @@ struct standing {
     struct slot_ref ref;
     struct record_header h;
     bool same;
+    bool unreadable; /* known from its summary alone */
 };
 
 static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_bytes)
@@ -48,7 +49,7 @@ static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_byt
 static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
 {
     struct log_pos pos = {slot_position(st->ref.slot)};
-    st->same = false;
+    st->same = st->unreadable = false;
     if (pos_is_lost(pos))
         return 0; /* names no place; see apply_lost */
     struct row_place place = pos_place(&kv->shape, pos);
@@ -78,6 +79,7 @@ static int read_standing(struct pmkv *kv, const struct entry *e, struct standing
     if (r == FIND_NOMEM)
         return -ENOMEM;
     if (entry_at(kv, pos, &there, name)) {
+        st->unreadable = true;
         st->h = (struct record_header){.type = there.type,
                                        .key_bytes = (uint16_t)there.key_bytes,
                                        .value_bytes = there.value_bytes,
@@ -135,8 +137,15 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
         live_add(kv, segment, units);
         index_keys_add(kv->index, stripe, is_version(e->type) - is_version(st.h.type));
     } else if (is_version(e->type)) {
-        index_replace(kv->index, &st.ref,
-                      slot_with(st.ref.slot, slot_position(st.ref.slot), older + 1));
+        /* Two copies with one number, as the cleaner leaves them in a crash: the readable one serves. */
+        bool other = e->seq == st.h.seq && st.unreadable;
+        uint64_t at = other ? pos.v : slot_position(st.ref.slot);
+        if (other) {
+            live_add(kv, pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment,
+                     -standing_units(&st.h));
+            live_add(kv, segment, units);
+        }
+        index_replace(kv->index, &st.ref, slot_with(st.ref.slot, at, older + 1));
     }
     return 0;
 }

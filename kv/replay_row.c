@@ -284,8 +284,7 @@ static void note_lost_range(struct replay *r, struct row_ref ref, uint32_t from,
     uint64_t off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row,
                                         from / PAGE_PAYLOAD_BYTES) +
                    from % PAGE_PAYLOAD_BYTES;
-    struct lost_entry e = {.pool_off = off, .bytes = to - from};
-    lost_add(kv, &e, NULL, false);
+    lost_add_range(kv, off, to - from);
 }
 
 static void note_lost_record(struct replay *r, struct row_ref ref, const struct found_record *f,

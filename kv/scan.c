@@ -9,6 +9,7 @@
 
 #include "../recovery/media.h"
 #include "lane.h"
+#include "lost.h"
 #include "segment.h"
 
 /* --- one row ---------------------------------------------------------------------------------- */
@@ -182,6 +183,9 @@ static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_imag
     row_load(&kv->vol, ref, image);
     if (image->bad_pages)
         row_decode(&kv->vol, ref, image);
+    if (image->lost_groups && kv->segments[ref.segment].kind == KIND_LOG)
+        lost_add_range(kv, layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, 0),
+                       image->lost_groups * GROUP_BYTES); /* no summary names what was there */
     row_flatten(kv, image, payload);
 }
 

@@ -296,6 +296,7 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     s->summarised = false;
     s->part_count = 0;
     s->records = 0;
+    s->stuck = false;
     s->sealed_seq = 0;
     entries_clear(&s->pending);
     atomic_store_explicit(&s->live_units, 0, memory_order_relaxed);

@@ -75,6 +75,7 @@ struct segment {
     uint64_t header_version;
     uint64_t sealed_seq; /* counter when sealed: its age for the cleaner */
     struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
+    bool stuck;       /* the cleaner cannot empty it before the next open */
     uint32_t records; /* entries in its summary parts */
     uint32_t part_count, part_capacity;
     struct meta_ref *parts; /* summary parts, in order; meta lane's lock */

@@ -11,11 +11,38 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const struct argp_option lost_options[] = {CLI_OPTION_JSON, {0}};
+static const struct argp_option lost_options[] = {
+    CLI_OPTION_JSON,
+    {"acknowledge", 'a', NULL, 0,
+     "Take ranges without a name off the list: they were seen. Records with a name stay until they "
+     "are put again or deleted",
+     0},
+    {0}};
+
+struct lost_args {
+    struct cli_args common;
+    bool acknowledge;
+};
 
 static error_t parse_lost(int key, char *arg, struct argp_state *state)
 {
-    return args_parse_common(state->input, key, arg, state);
+    struct lost_args *args = state->input;
+
+    if (key != 'a')
+        return args_parse_common(&args->common, key, arg, state);
+    args->acknowledge = true;
+    return 0;
+}
+
+static enum cli_exit acknowledge(struct pmkv *kv)
+{
+    uint64_t cleared = 0;
+    enum pmkv_status status = pmkv_lost_acknowledge(kv, &cleared);
+
+    if (status != PMKV_OK)
+        return cli_fail(status);
+    fprintf(stderr, "%" PRIu64 " ranges without a name taken off the list\n", cleared);
+    return CLI_OK;
 }
 
 struct listing {
@@ -109,10 +136,14 @@ enum cli_exit verb_lost(int argc, char **argv)
         NULL,
         NULL,
         NULL};
-    struct cli_args args = {.min_count = 1, .max_count = 1};
+    struct lost_args args = {.common = {.min_count = 1, .max_count = 1}};
     struct pmkv *kv = NULL;
 
     args_parse(&argp, argc, argv, &args);
-    enum cli_exit code = pool_open(POOL_READ, &kv);
-    return code == CLI_OK ? pool_close(&kv, run_lost(kv, args.json)) : code;
+    enum cli_exit code = pool_open(args.acknowledge ? POOL_WRITE : POOL_READ, &kv);
+    if (code != CLI_OK)
+        return code;
+    if (args.acknowledge)
+        code = acknowledge(kv);
+    return pool_close(&kv, code == CLI_OK ? run_lost(kv, args.common.json) : code);
 }
