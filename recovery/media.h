@@ -67,7 +67,7 @@ struct media_ops {
     void (*close)(struct media *m);
 };
 
-enum { MEDIA_COUNTERS = 16 };
+enum { MEDIA_COUNTERS = 64 };
 
 /* What a few threads stored; each counter has a line of its own (false sharing). */
 struct media_counter {
