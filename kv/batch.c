@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Batches. All members and the commit record are one commit of a lane, in one segment, under one fence;
- * the commit record counts and chains the members, so after a crash all are there or none (P2).
+ * Batches. All members and the commit record are one commit of a lane, in one segment, under one
+ * fence; the commit record counts and chains the members, so after a crash all are there or none
+ * (P2).
  *
  *   1. the last entry of each key counts; long values are stored ahead
  *   2. all stripes are locked in ascending order (I4); old records are found
@@ -152,13 +153,12 @@ static int compare_stripe(const void *a, const void *b)
 static void run_add(struct batch_run *run, const struct pmkv_batch *b, const struct batch_order *o)
 {
     const struct batch_entry *e = &b->entries[o->number];
-    run->ops[run->count++] =
-        (struct write_op){.key = o->key,
-                          .key_bytes = e->key_bytes,
-                          .khash = o->hash,
-                          .type = e->is_delete ? RECORD_TOMBSTONE : RECORD_PUT,
-                          .value = b->arena + e->value_at,
-                          .value_bytes = e->value_bytes};
+    run->ops[run->count++] = (struct write_op){.key = o->key,
+                                               .key_bytes = e->key_bytes,
+                                               .khash = o->hash,
+                                               .type = e->is_delete ? RECORD_TOMBSTONE : RECORD_PUT,
+                                               .value = b->arena + e->value_at,
+                                               .value_bytes = e->value_bytes};
 }
 
 /* Step 1: one op per key, the last entry of each. */

@@ -19,8 +19,8 @@
 /* Above this utilisation moving a segment gains nothing worth its cost. */
 enum { HOPELESS_PERCENT = 97, VICTIMS_AT_ONCE = 8 };
 
-/* A record on its way; its key is in the arena. Kept until its victim was freed: if it is not, what was
- * moved out of it is one more older version of its key. */
+/* A record on its way; its key is in the arena. Kept until its victim was freed: if it is not, what
+ * was moved out of it is one more older version of its key. */
 struct move {
     uint64_t hash, generation; /* of the segment it is moved out of */
     struct log_pos from, to;
@@ -221,8 +221,7 @@ static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos f
     if (!meta_is_live(kv, &key, from))
         return 0;
     uint8_t *record;
-    uint64_t generation =
-        pos_generation(kv, from);
+    uint64_t generation = pos_generation(kv, from);
     enum find_result r = read_record(kv, from, generation, &record);
     if (r == FIND_LOST && key.kind == META_LOST) { /* the list is in memory: it is saved anew */
         pthread_mutex_lock(&kv->lost_lock);
@@ -230,12 +229,13 @@ static int move_meta(struct cleaning *c, const struct entry *e, struct log_pos f
         pthread_mutex_unlock(&kv->lost_lock);
     }
     if (r == FIND_LOST && meta_moved(kv, &key, from, (struct log_pos){0}))
-        meta_drop(kv, (struct meta_ref){from, e->value_bytes, 0}); /* nothing names the place any more */
+        meta_drop(
+            kv, (struct meta_ref){from, e->value_bytes, 0}); /* nothing names the place any more */
     if (r != FIND_HIT) /* a lost part of a summary: the segment it sums up is read instead */
         return r == FIND_LOST ? 0 : -EIO;
     struct log_pos to;
-    int rc = meta_append(kv, &key, record + RECORD_HEADER_BYTES + e->key_bytes, e->value_bytes,
-                         &to);
+    int rc =
+        meta_append(kv, &key, record + RECORD_HEADER_BYTES + e->key_bytes, e->value_bytes, &to);
     free(record);
     if (rc == 0) { /* who replaced it meanwhile has dropped `from` */
         bool moved = meta_moved(kv, &key, from, to);
@@ -359,9 +359,9 @@ static bool was_freed(struct pmkv *kv, uint32_t segment, uint64_t generation)
     return atomic_load(&kv->segments[segment].generation) != generation;
 }
 
-/* I8, exactly: a count goes down only for a version whose segment was freed. A victim that was not, since
- * its cleaning or its end failed, keeps its dead versions, and those that were moved out of it stay there
- * as well. */
+/* I8, exactly: a count goes down only for a version whose segment was freed. A victim that was not,
+ * since its cleaning or its end failed, keeps its dead versions, and those that were moved out of
+ * it stay there as well. */
 static void count_versions(struct cleaning *c)
 {
     struct pmkv *kv = c->kv;
@@ -406,8 +406,8 @@ static int end_victims(struct cleaning *c)
 
 /* --- choosing --------------------------------------------------------------------------------- */
 
-/* Of a segment that the cleaner filled only what died there is to be gained: its rows cannot be packed
- * any better, and moving them for the room their records leave would go on for ever. */
+/* Of a segment that the cleaner filled only what died there is to be gained: its rows cannot be
+ * packed any better, and moving them for the room their records leave would go on for ever. */
 static double segment_use(const struct pmkv *kv, uint32_t i)
 {
     const struct segment *s = &kv->segments[i];
@@ -418,8 +418,8 @@ static double segment_use(const struct pmkv *kv, uint32_t i)
     return stored ? live / stored : 0;
 }
 
-/* Cost and benefit (Rosenblum and Ousterhout, 1992): (1 - u) * age / (1 + u); when space is short, the
- * emptiest. */
+/* Cost and benefit (Rosenblum and Ousterhout, 1992): (1 - u) * age / (1 + u); when space is short,
+ * the emptiest. */
 static double segment_score(const struct pmkv *kv, uint32_t i, bool hurry)
 {
     const struct segment *s = &kv->segments[i];

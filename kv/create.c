@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Creating a pool: headers of free segments, the table, then the superblock, which makes it a pool. */
+/* Creating a pool: headers of free segments, the table, then the superblock, which makes it a pool.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@
 
 static const struct {
     uint32_t data, parity;
-} columns_of[] = {[PMKV_PARITY] = {8, 1}, [PMKV_DOUBLE] = {8, 2}, [PMKV_MIRROR] = {1, 1}, [PMKV_NONE] = {1, 0}};
+} columns_of[] = {
+    [PMKV_PARITY] = {8, 1}, [PMKV_DOUBLE] = {8, 2}, [PMKV_MIRROR] = {1, 1}, [PMKV_NONE] = {1, 0}};
 
 enum { DEFAULT_ROW_PAGES = 32 };
 #define DEFAULT_POOL_BYTES (256ull << 20)
@@ -41,8 +43,8 @@ static enum pmkv_status plan(const struct pmkv_options *opts, uint64_t bytes, ui
     if (data > 1 && rows % data != 0)
         return fail(PMKV_E_INVALID, "segment_rows is %u; it must be a multiple of %u here", rows,
                     data);
-    int rc = layout_compute(out, bytes & ~(uint64_t)(PAGE_BYTES - 1), unit, data, parity,
-                            row_pages, rows);
+    int rc = layout_compute(out, bytes & ~(uint64_t)(PAGE_BYTES - 1), unit, data, parity, row_pages,
+                            rows);
     return rc ? status_of(rc) : PMKV_OK;
 }
 

@@ -18,8 +18,8 @@ enum damage_kind {
 /* The page at pool offset `off` (any offset in it) is bad. */
 void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const char *what);
 
-/* A copy of something kept in copies is behind or torn, as a crash leaves it: no damage, it is written
- * again without a word. */
+/* A copy of something kept in copies is behind or torn, as a crash leaves it: no damage, it is
+ * written again without a word. */
 void copy_behind(struct pmkv *kv, uint64_t off);
 
 /* Sends an event; `off` and `bytes` say where. */

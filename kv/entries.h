@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Summary entries: per record of a segment its type, place, lengths, sequence number and key, packed.
- * They are gathered while a segment is open, written as parts of its summary when it is sealed or the
- * pool is closed, read at open instead of the records, and they still name a record that is lost.
+ * Summary entries: per record of a segment its type, place, lengths, sequence number and key,
+ * packed. They are gathered while a segment is open, written as parts of its summary when it is
+ * sealed or the pool is closed, read at open instead of the records, and they still name a record
+ * that is lost.
  *
  * One entry: type 1 B | varint start in units of 8 B, as distance from the previous entry's start |
  * zigzag varint of seq minus the previous entry's | varint key bytes | varint value bytes |
@@ -25,7 +26,8 @@ struct entry {
     uint64_t start; /* bytes in the segment's payload */
     uint64_t seq;
     uint32_t key_bytes, value_bytes;
-    const uint8_t *key; /* key_bytes, or ENTRY_KEY_PREFIX when the key is longer than ENTRY_KEY_MAX */
+    const uint8_t
+        *key; /* key_bytes, or ENTRY_KEY_PREFIX when the key is longer than ENTRY_KEY_MAX */
     uint32_t kept_bytes;
     uint64_t hash; /* of the whole key, as the index knows it */
 };

@@ -39,8 +39,7 @@ const char *pmkv_errormsg(void)
 
 const char *pmkv_version(void)
 {
-    return STRING(PMKV_VERSION_MAJOR) "." STRING(PMKV_VERSION_MINOR) "." STRING(
-        PMKV_VERSION_PATCH);
+    return STRING(PMKV_VERSION_MAJOR) "." STRING(PMKV_VERSION_MINOR) "." STRING(PMKV_VERSION_PATCH);
 }
 
 const char *pmkv_geometry_name(enum pmkv_geometry geometry)

@@ -55,10 +55,10 @@ static enum pmkv_status sink_reserve(struct value_sink *sink, uint64_t bytes)
 {
     sink->bytes = bytes;
     if (!sink->allocate)
-        return bytes <= sink->capacity ? PMKV_OK
-                                       : fail(PMKV_E_BUFFER,
-                                              "the value has %llu bytes, the buffer %zu",
-                                              (unsigned long long)bytes, sink->capacity);
+        return bytes <= sink->capacity
+                   ? PMKV_OK
+                   : fail(PMKV_E_BUFFER, "the value has %llu bytes, the buffer %zu",
+                          (unsigned long long)bytes, sink->capacity);
     if (bytes > sink->capacity || !sink->buffer) {
         void *grown = realloc(sink->buffer, bytes ? bytes : 1);
         if (!grown)
@@ -220,7 +220,8 @@ static enum pmkv_status walk_reserve(struct walk *w, uint32_t count)
     return PMKV_OK;
 }
 
-/* Reads the bucket's records; a record that moved meanwhile makes it start over (PMKV_E_NOT_FOUND). */
+/* Reads the bucket's records; a record that moved meanwhile makes it start over (PMKV_E_NOT_FOUND).
+ */
 static enum pmkv_status walk_collect(struct walk *w, const struct index_scan *scan)
 {
     struct pmkv *kv = w->kv;
@@ -296,8 +297,7 @@ static enum pmkv_status show_record(struct walk *w, const uint8_t *record)
         if (h.type == RECORD_MANIFEST) {
             size_t bytes = 0;
             void *whole = NULL;
-            enum pmkv_status s =
-                pmkv_get_alloc(w->kv, item.key, item.key_bytes, &whole, &bytes);
+            enum pmkv_status s = pmkv_get_alloc(w->kv, item.key, item.key_bytes, &whole, &bytes);
             if (s == PMKV_E_NOT_FOUND)
                 return PMKV_OK; /* deleted meanwhile */
             if (s != PMKV_OK && s != PMKV_E_LOST)

@@ -9,13 +9,14 @@
 #include "../recovery/media.h"
 #include "store.h"
 
-/* Forks between the program's first process and this one. A handle of another count is the parent's: its
- * mapping is not there. */
+/* Forks between the program's first process and this one. A handle of another count is the
+ * parent's: its mapping is not there. */
 extern unsigned handle_forks;
 
 enum pmkv_status handle_refuse(const struct pmkv *kv);
 
-/* The handle is there, the process is the one that opened it, SIGBUS is not blocked in this thread. */
+/* The handle is there, the process is the one that opened it, SIGBUS is not blocked in this thread.
+ */
 static inline enum pmkv_status handle_enter(const struct pmkv *kv)
 {
     if (__builtin_expect(!kv || kv->forks != handle_forks, 0))

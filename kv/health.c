@@ -15,19 +15,16 @@
 
 static void format_uuid(const uint8_t u[16], char out[37])
 {
-    snprintf(out, 37,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
-             u[15]);
+    snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
+             u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
+             u[14], u[15]);
 }
 
 static enum pmkv_geometry geometry_of(const struct layout *l)
 {
     if (l->parity_columns == 0)
         return PMKV_NONE;
-    return l->data_columns == 1     ? PMKV_MIRROR
-           : l->parity_columns == 2 ? PMKV_DOUBLE
-                                    : PMKV_PARITY;
+    return l->data_columns == 1 ? PMKV_MIRROR : l->parity_columns == 2 ? PMKV_DOUBLE : PMKV_PARITY;
 }
 
 enum pmkv_status pmkv_info(struct pmkv *kv, struct pmkv_info *info)
@@ -137,11 +134,11 @@ static void judge_health(const struct pmkv *kv, struct pmkv_health *h)
             lost == 1 ? " or range of records is" : "s or ranges of records are");
     else if (pending)
         say(h, PMKV_STATE_DEGRADED,
-            "None, if a program opens the pool for writing: what redundancy covers is repaired then. "
+            "None, if a program opens the pool for writing: what redundancy covers is repaired "
+            "then. "
             "'pmkv-cli scrub' does that now.",
             "%llu page%s known to be bad and wait%s for repair; no record is known to be lost.",
-            pending,
-            pending == 1 ? " is" : "s are", pending == 1 ? "s" : "");
+            pending, pending == 1 ? " is" : "s are", pending == 1 ? "s" : "");
     else if (h->loss_unit_coarser)
         say(h, PMKV_STATE_DEGRADED,
             "Make a new pool on this medium and copy the records to it ('pmkv-cli dump' and "

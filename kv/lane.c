@@ -194,8 +194,8 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
     return 0;
 }
 
-/* A commit of several rows: what is in this row is fenced before the next row is begun, so that a row
- * with anything behind it is known to have been whole (I10). */
+/* A commit of several rows: what is in this row is fenced before the next row is begun, so that a
+ * row with anything behind it is known to have been whole (I10). */
 static int commit_crosses_row(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
@@ -250,8 +250,7 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     row_buf_write(buf, buf->fill, &h, sizeof h);
     row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
     if (d->value_bytes)
-        row_buf_write(buf, buf->fill + (uint32_t)sizeof h + d->key_bytes, d->value,
-                      d->value_bytes);
+        row_buf_write(buf, buf->fill + (uint32_t)sizeof h + d->key_bytes, d->value, d->value_bytes);
     buf->fill += need;
     lane->added++;
     atomic_fetch_add_explicit(&kv->segments[buf->segment].unpublished, 1, memory_order_relaxed);
@@ -260,8 +259,8 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     return 0;
 }
 
-/* The lines that were stored are stored again as zeros where that works, so that the row's checks hold;
- * the row is closed, for a position never gets other content (I1). */
+/* The lines that were stored are stored again as zeros where that works, so that the row's checks
+ * hold; the row is closed, for a position never gets other content (I1). */
 void lane_abandon(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
@@ -271,7 +270,8 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
     lane->added = 0;
     if (buf->state != ROW_OPEN)
         return;
-    if (atomic_load(&kv->write_failed)) { /* the outcome is unknown; its checks and parity may be in */
+    if (atomic_load(
+            &kv->write_failed)) { /* the outcome is unknown; its checks and parity may be in */
         lane->must_close = true;
         return;
     }

@@ -6,17 +6,17 @@
  *
  * The write protocol of a commit (all under the lane's lock):
  *   1. build     the records in the row's DRAM image            a crash leaves nothing
- *   2. store     their whole lines to the row and to M twins    a crash leaves torn lines: no copy of the
- *                                                               commit checks, recovery ends the row there
- *   3. close?    when a row is full: parity, checks, absent     a crash leaves a row that does not decode
- *                checks for the rest                            yet: the twins still have it
- *   4. drain     the one fence                                  from here on the commit is durable, and
- *                                                               so is the close of the row before
- * The next row uses the other twin set, so that 3 needs no fence of its own: the drain of the first
- * commit in the next row completes it (I12: only then is the twin set used again).
+ *   2. store     their whole lines to the row and to M twins    a crash leaves torn lines: no copy
+ * of the commit checks, recovery ends the row there
+ *   3. close?    when a row is full: parity, checks, absent     a crash leaves a row that does not
+ * decode checks for the rest                            yet: the twins still have it
+ *   4. drain     the one fence                                  from here on the commit is durable,
+ * and so is the close of the row before The next row uses the other twin set, so that 3 needs no
+ * fence of its own: the drain of the first commit in the next row completes it (I12: only then is
+ * the twin set used again).
  *
- * I1: a position gets one content per generation. The fill only grows; a commit whose every copy faulted
- * closes the row and is written again in the next (I15).
+ * I1: a position gets one content per generation. The fill only grows; a commit whose every copy
+ * faulted closes the row and is written again in the next (I15).
  */
 #ifndef PMKV_KV_LANE_H
 #define PMKV_KV_LANE_H
@@ -48,9 +48,9 @@ struct lane *lane_pick(struct pmkv *kv);
 void lane_lock(struct lane *lane);
 void lane_unlock(struct lane *lane);
 
-/* Makes room for a commit of `bytes` packed bytes; `rows` is 1 when it fits in one row, else how many
- * fresh rows hold it: all of them in one segment, for a batch never spans segments. Starts the epoch.
- * 0; -ENOSPC when the class may not take a segment; -EIO. */
+/* Makes room for a commit of `bytes` packed bytes; `rows` is 1 when it fits in one row, else how
+ * many fresh rows hold it: all of them in one segment, for a batch never spans segments. Starts the
+ * epoch. 0; -ENOSPC when the class may not take a segment; -EIO. */
 int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows,
                enum space_class class);
 
@@ -59,8 +59,8 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
 int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos);
 
 /* Pads and stores what was added, and drains: durable on 0. -EIO: a drain failed, or -EFAULT: every
- * copy of some page faulted; the row was closed without it and the caller may begin again. On failure
- * the commit was abandoned. */
+ * copy of some page faulted; the row was closed without it and the caller may begin again. On
+ * failure the commit was abandoned. */
 int lane_commit(struct pmkv *kv, struct lane *lane);
 
 /* Gives the open commit up after lane_add failed: what it added never counted. */
@@ -74,8 +74,8 @@ int lane_finish_segment(struct pmkv *kv, struct lane *lane);
 /* Lanes give up segments that are to be evacuated, so that the cleaner can have them. */
 void lanes_leave_evacuated(struct pmkv *kv);
 
-/* After a clean open: brings checks and parity of a resumed row up to date and stores its twins anew,
- * for its slots may be others now. */
+/* After a clean open: brings checks and parity of a resumed row up to date and stores its twins
+ * anew, for its slots may be others now. */
 int lane_resume_row(struct pmkv *kv, struct lane *lane);
 
 /* Room left in the current row, in payload bytes (0: no open row). */
@@ -94,8 +94,8 @@ bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
 bool row_store_twins(struct pmkv *kv, struct row_buf *buf);
 /* Brings checks and parity up to date for groups that are full (all: also the partial one). */
 void row_progress(struct pmkv *kv, struct row_buf *buf, bool all);
-/* Stores parity and checks; the row becomes CLOSING and 0 is returned. -EIO: the medium as a whole is in
- * doubt (I14): the row stays open in DRAM, to be closed when it answers again. */
+/* Stores parity and checks; the row becomes CLOSING and 0 is returned. -EIO: the medium as a whole
+ * is in doubt (I14): the row stays open in DRAM, to be closed when it answers again. */
 int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
 /* After a drain: rows that were CLOSING are CLOSED. */
 void row_closed(struct pmkv *kv, struct lane *lane);
@@ -131,8 +131,8 @@ bool twin_mark_valid(const struct pmkv *kv, const struct twin_mark *m, uint64_t 
 /* Pool offset of twin slot `slot` of a twin segment. */
 uint64_t twin_slot_off(const struct pmkv *kv, uint32_t segment, uint32_t slot);
 uint32_t twin_slots(const struct pmkv *kv); /* per twin segment */
-/* Replaces those of a set's slots that were retired by others outside of the array of `segment`; lane
- * lock held. */
+/* Replaces those of a set's slots that were retired by others outside of the array of `segment`;
+ * lane lock held. */
 int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment);
 /* Is a twin of the lane in the array of `segment`, where columns share loss units with it? */
 bool twins_too_near(const struct pmkv *kv, const struct lane *lane, int64_t segment);

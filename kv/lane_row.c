@@ -59,7 +59,8 @@ void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_
 
 /* --- storing ---------------------------------------------------------------------------------- */
 
-/* I15: a store that faults in one copy is no error; the page is noted and rebuilt before the close. */
+/* I15: a store that faults in one copy is no error; the page is noted and rebuilt before the close.
+ */
 static void store_piece(struct pmkv *kv, struct row_buf *buf, uint32_t copy, uint32_t page,
                         uint32_t from, uint32_t bytes)
 {
@@ -194,7 +195,8 @@ static void seal_parity_pages(struct pmkv *kv, struct row_buf *buf)
     }
 }
 
-/* I15: pages of the row whose store faulted are rebuilt before the row closes, or the row retires. */
+/* I15: pages of the row whose store faulted are rebuilt before the row closes, or the row retires.
+ */
 static bool mend_row_pages(struct pmkv *kv, struct row_buf *buf)
 {
     bool done = true;
@@ -215,8 +217,8 @@ static bool store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, co
     return repair_page_now(kv, off, page, buf->segment, buf->row) != REPAIR_LATER;
 }
 
-/* The rest of the last group, as zeros: its check covers it, and the medium holds what was there in an
- * earlier generation. */
+/* The rest of the last group, as zeros: its check covers it, and the medium holds what was there in
+ * an earlier generation. */
 static void fill_last_group(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     uint32_t in = buf->fill % PAGE_PAYLOAD_BYTES, rest = in % GROUP_BYTES;
@@ -248,8 +250,7 @@ static bool store_parity_pages(struct pmkv *kv, struct lane *lane, struct row_bu
             /* A mirror's payload is there already, as the twin. */
             bool there = twins_are_parity(kv) && !lane->whole_rows && !bit_get(buf->bad[1], p);
             done = store_or_mend(
-                kv, buf,
-                layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p),
+                kv, buf, layout_chunk_page_off(l, buf->segment, buf->row, l->data_columns + m, p),
                 buf->parity[m] + p * PAGE_BYTES, there ? PAGE_PAYLOAD_BYTES : 0);
         }
     return done;
@@ -294,8 +295,7 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->state = ROW_OPEN;
     buf->segment = segment;
     buf->row = row;
-    buf->generation =
-        atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
+    buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
     buf->fill = buf->stored = buf->groups_done = 0;
     memset(buf->data, 0, (size_t)l->row_pages * PAGE_BYTES);
     for (uint32_t m = 0; m < l->parity_columns; m++)

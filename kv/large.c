@@ -2,10 +2,11 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Long values: pieces that fit what is left of a row, each an ordinary record under (value id, number),
- * then a manifest under the key. The pieces are durable and in the index before the manifest is stored, so
- * the manifest's one fence makes the value appear. Pieces whose manifest does not count are dead: open
- * and the writers drop them from the index, the cleaner from the medium.
+ * Long values: pieces that fit what is left of a row, each an ordinary record under (value id,
+ * number), then a manifest under the key. The pieces are durable and in the index before the
+ * manifest is stored, so the manifest's one fence makes the value appear. Pieces whose manifest
+ * does not count are dead: open and the writers drop them from the index, the cleaner from the
+ * medium.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -65,7 +66,8 @@ static enum pmkv_status extent_publish(struct pmkv *kv, const struct extent_key 
 static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const uint8_t *value,
                                      uint64_t left, uint32_t *stored)
 {
-    enum pmkv_status s = space_admit(kv, left < row_payload(kv) ? left : row_payload(kv), SPACE_PUT);
+    enum pmkv_status s =
+        space_admit(kv, left < row_payload(kv) ? left : row_payload(kv), SPACE_PUT);
     if (s)
         return s;
     struct extent_key key = {.value_id = m->value_id, .number = m->extents};

@@ -148,8 +148,8 @@ enum lost_match lost_match_id(struct pmkv *kv, uint64_t id, const void *key, uin
     pthread_mutex_lock(&kv->lost_lock);
     struct lost_entry **at = lost_by_id(kv, id);
     if (at)
-        m = match_name((*at)->key_bytes, (*at)->kept_bytes, (*at)->key, (*at)->hash, key,
-                       key_bytes, hash);
+        m = match_name((*at)->key_bytes, (*at)->kept_bytes, (*at)->key, (*at)->hash, key, key_bytes,
+                       hash);
     pthread_mutex_unlock(&kv->lost_lock);
     return m;
 }
@@ -178,9 +178,8 @@ static int search_entry(void *arg, const struct entry *e)
 bool entry_at(struct pmkv *kv, struct log_pos pos, struct entry *out, uint8_t key[ENTRY_KEY_MAX])
 {
     struct row_place place = pos_place(&kv->shape, pos);
-    struct place_search s = {.start = (uint64_t)place.row * row_payload(kv) + place.offset,
-                             .out = out,
-                             .key = key};
+    struct place_search s = {
+        .start = (uint64_t)place.row * row_payload(kv) + place.offset, .out = out, .key = key};
     summary_foreach(kv, place.segment, search_entry, &s);
     return s.found;
 }
@@ -200,8 +199,8 @@ bool lost_tombstone(struct pmkv *kv, struct log_pos pos, const void *key, uint32
 {
     struct entry e;
     uint8_t name[ENTRY_KEY_MAX];
-    if (!entry_at(kv, pos, &e, name) || e.type != RECORD_TOMBSTONE ||
-        e.kept_bytes != key_bytes || e.key_bytes != key_bytes || memcmp(name, key, key_bytes) != 0)
+    if (!entry_at(kv, pos, &e, name) || e.type != RECORD_TOMBSTONE || e.kept_bytes != key_bytes ||
+        e.key_bytes != key_bytes || memcmp(name, key, key_bytes) != 0)
         return false;
     *h = (struct record_header){
         .type = RECORD_TOMBSTONE, .key_bytes = (uint16_t)key_bytes, .seq = e.seq};

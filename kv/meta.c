@@ -105,8 +105,7 @@ bool meta_is_live(struct pmkv *kv, const struct meta_key *key, struct log_pos po
     return live;
 }
 
-bool meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from,
-                struct log_pos to)
+bool meta_moved(struct pmkv *kv, const struct meta_key *key, struct log_pos from, struct log_pos to)
 {
     lane_lock(kv->meta);
     struct log_pos *word = meta_word(kv, key);
@@ -302,8 +301,8 @@ static struct lane *lane_of_segment(struct pmkv *kv, uint32_t segment)
     return NULL;
 }
 
-int summary_foreach(struct pmkv *kv, uint32_t segment,
-                    int (*fn)(void *arg, const struct entry *e), void *arg)
+int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, const struct entry *e),
+                    void *arg)
 {
     struct segment *s = &kv->segments[segment];
     pthread_mutex_lock(&kv->seal_lock);

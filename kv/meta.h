@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * The internal namespace: records of the store about itself, in segments of their own (KIND_META), which
- * open always reads whole. Summary parts, the lost list, the state of the scrub. Each has one place in
- * memory that says which record counts; the others are dead.
+ * The internal namespace: records of the store about itself, in segments of their own (KIND_META),
+ * which open always reads whole. Summary parts, the lost list, the state of the scrub. Each has one
+ * place in memory that says which record counts; the others are dead.
  */
 #ifndef PMKV_KV_META_H
 #define PMKV_KV_META_H
@@ -16,8 +16,8 @@ enum meta_kind { META_SUMMARY = 1, META_LOST = 2, META_SCAN = 3 };
 
 struct meta_key {
     uint32_t kind;
-    uint32_t segment;    /* summary: of which segment */
-    uint64_t generation; /* summary: of it; lost list: version of the snapshot */
+    uint32_t segment;     /* summary: of which segment */
+    uint64_t generation;  /* summary: of it; lost list: version of the snapshot */
     uint32_t part, parts; /* parts: lost list only */
 };
 _Static_assert(sizeof(struct meta_key) == 24, "meta key");
@@ -62,10 +62,10 @@ int summary_note_part(struct pmkv *kv, const struct meta_key *key, struct meta_r
 /* The segment is about to be freed: its summary does not count any more. */
 void summary_drop(struct pmkv *kv, uint32_t segment);
 
-/* Calls fn for every entry of the segment, from its parts and what is pending; fn returns 0 to go on.
- * 0; -EIO: a part could not be read; -ENOMEM. Takes seal_lock and the lane's lock. */
-int summary_foreach(struct pmkv *kv, uint32_t segment,
-                    int (*fn)(void *arg, const struct entry *e), void *arg);
+/* Calls fn for every entry of the segment, from its parts and what is pending; fn returns 0 to go
+ * on. 0; -EIO: a part could not be read; -ENOMEM. Takes seal_lock and the lane's lock. */
+int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, const struct entry *e),
+                    void *arg);
 
 /* Saves the scan state. */
 int scan_save(struct pmkv *kv);

@@ -126,22 +126,24 @@ typedef int (*pmkv_progress_fn)(void *arg, const char *what, uint64_t done, uint
 
 /** Options of create and open. Initialise with pmkv_options_init; the library checks `size`. */
 struct pmkv_options {
-    size_t size;                   /**< sizeof(struct pmkv_options), set by pmkv_options_init */
-    uint64_t pool_bytes;           /**< create: size of the pool. Default 0 = 256 MiB */
-    enum pmkv_geometry geometry;   /**< create: default PMKV_PARITY */
-    uint64_t loss_unit_bytes;      /**< create: 0 = what the medium says; a power of two >= 4096 */
-    uint32_t row_pages;            /**< create: data pages a row, power of two, default 0 = 32 */
-    uint32_t segment_rows;         /**< create: rows a segment, 2..64 (parity, double: 8..64, a multiple
-                                        of 8); default 0 = by pool size */
-    enum pmkv_backend backend;     /**< default PMKV_BACKEND_AUTO: probe the path */
-    bool read_only;                /**< open: nothing is written, not even recovery */
-    bool create_if_missing;        /**< open: create the pool when the path does not exist */
-    bool allow_inject;             /**< open: permit pmkv_inject, also on a read-only handle */
-    bool no_background;            /**< open: no background threads; cleaning runs in writers */
-    uint32_t lanes;                /**< open: open segments for writers; 0 = by CPUs and size */
-    uint64_t scrub_bytes_per_second; /**< background scrub rate; 0 = no background scrub (default) */
-    enum pmkv_sigbus_mode sigbus;  /**< default PMKV_SIGBUS_OWN; create and open, the first decides */
-    pmkv_progress_fn progress;     /**< progress of open; may be NULL */
+    size_t size;                 /**< sizeof(struct pmkv_options), set by pmkv_options_init */
+    uint64_t pool_bytes;         /**< create: size of the pool. Default 0 = 256 MiB */
+    enum pmkv_geometry geometry; /**< create: default PMKV_PARITY */
+    uint64_t loss_unit_bytes;    /**< create: 0 = what the medium says; a power of two >= 4096 */
+    uint32_t row_pages;          /**< create: data pages a row, power of two, default 0 = 32 */
+    uint32_t segment_rows;     /**< create: rows a segment, 2..64 (parity, double: 8..64, a multiple
+                                    of 8); default 0 = by pool size */
+    enum pmkv_backend backend; /**< default PMKV_BACKEND_AUTO: probe the path */
+    bool read_only;            /**< open: nothing is written, not even recovery */
+    bool create_if_missing;    /**< open: create the pool when the path does not exist */
+    bool allow_inject;         /**< open: permit pmkv_inject, also on a read-only handle */
+    bool no_background;        /**< open: no background threads; cleaning runs in writers */
+    uint32_t lanes;            /**< open: open segments for writers; 0 = by CPUs and size */
+    uint64_t
+        scrub_bytes_per_second; /**< background scrub rate; 0 = no background scrub (default) */
+    enum pmkv_sigbus_mode
+        sigbus;                /**< default PMKV_SIGBUS_OWN; create and open, the first decides */
+    pmkv_progress_fn progress; /**< progress of open; may be NULL */
     void *progress_arg;
 };
 
@@ -214,7 +216,7 @@ struct pmkv_item {
     size_t key_bytes;
     const void *value; /**< NULL when only keys were asked for, or status is not PMKV_OK */
     size_t value_bytes;
-    uint64_t version; /**< sequence number of the write that stored it */
+    uint64_t version;        /**< sequence number of the write that stored it */
     enum pmkv_status status; /**< PMKV_OK, or PMKV_E_LOST for a record that is lost */
 };
 
@@ -283,18 +285,18 @@ enum pmkv_status pmkv_info(struct pmkv *kv, struct pmkv_info *info);
 struct pmkv_stats {
     uint64_t puts, gets, deletes, batches, misses;
     uint64_t keys;
-    uint64_t live_bytes;        /**< packed bytes of live records, headers included */
-    uint64_t dead_bytes;        /**< reclaimable bytes in segments */
-    uint64_t free_bytes;        /**< bytes of free segments */
+    uint64_t live_bytes;          /**< packed bytes of live records, headers included */
+    uint64_t dead_bytes;          /**< reclaimable bytes in segments */
+    uint64_t free_bytes;          /**< bytes of free segments */
     uint64_t user_bytes_written;  /**< bytes of keys and values put */
     uint64_t media_bytes_written; /**< bytes stored to the pool, redundancy included */
     uint64_t fences;
     uint64_t segments_free, segments_open, segments_sealed;
     uint64_t segments_cleaned, records_moved;
-    uint64_t index_bytes;       /**< DRAM of the index */
-    uint64_t faults;            /**< loads or stores that met poison */
-    uint64_t check_failures;    /**< group or record checks that failed */
-    uint64_t reads_rebuilt;     /**< reads answered from redundancy */
+    uint64_t index_bytes;    /**< DRAM of the index */
+    uint64_t faults;         /**< loads or stores that met poison */
+    uint64_t check_failures; /**< group or record checks that failed */
+    uint64_t reads_rebuilt;  /**< reads answered from redundancy */
 };
 enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats);
 
@@ -324,8 +326,8 @@ struct pmkv_health {
     char action[512]; /**< what the operator should do; empty when nothing */
     struct pmkv_scan scan;
     uint64_t pages_rebuilt, pages_repaired, pages_retired, pages_pending;
-    uint64_t records_lost; /**< lost now: entries of pmkv_lost_foreach */
-    bool sigbus_ours;      /**< the process's SIGBUS handler still is the library's */
+    uint64_t records_lost;  /**< lost now: entries of pmkv_lost_foreach */
+    bool sigbus_ours;       /**< the process's SIGBUS handler still is the library's */
     bool loss_unit_coarser; /**< the pool was moved to a medium that loses more at a time */
 };
 enum pmkv_status pmkv_health(struct pmkv *kv, struct pmkv_health *health);
@@ -334,9 +336,9 @@ enum pmkv_status pmkv_health(struct pmkv *kv, struct pmkv_health *health);
 struct pmkv_lost {
     const void *key; /**< NULL when the name is not known */
     size_t key_bytes;
-    bool key_is_prefix; /**< the key is longer than what is known of it */
-    uint64_t key_hash;  /**< 0 when not known */
-    uint64_t version;   /**< sequence number, 0 when not known */
+    bool key_is_prefix;          /**< the key is longer than what is known of it */
+    uint64_t key_hash;           /**< 0 when not known */
+    uint64_t version;            /**< sequence number, 0 when not known */
     uint64_t pool_offset, bytes; /**< where it was */
 };
 /** Returns 0 to go on. */
@@ -344,8 +346,9 @@ typedef int (*pmkv_lost_fn)(void *arg, const struct pmkv_lost *lost);
 /** Calls `fn` for every record that is lost and was not written or deleted since. */
 enum pmkv_status pmkv_lost_foreach(struct pmkv *kv, pmkv_lost_fn fn, void *arg);
 
-/** Takes ranges without a name off the list: they were seen, and no put can make them good. Records with
- * a name stay until they are written or deleted. `*cleared` counts them and may be NULL. Durable. */
+/** Takes ranges without a name off the list: they were seen, and no put can make them good. Records
+ * with a name stay until they are written or deleted. `*cleared` counts them and may be NULL.
+ * Durable. */
 enum pmkv_status pmkv_lost_acknowledge(struct pmkv *kv, uint64_t *cleared);
 
 /** What a range of the pool is and how it is, for maps and for tests. */
@@ -361,7 +364,7 @@ enum pmkv_range_kind {
 };
 enum pmkv_range_state {
     PMKV_RANGE_OK,
-    PMKV_RANGE_PENDING, /**< known bad, repair waits */
+    PMKV_RANGE_PENDING,  /**< known bad, repair waits */
     PMKV_RANGE_REPAIRED, /**< repaired since open */
     PMKV_RANGE_RETIRED,
     PMKV_RANGE_IS_LOST,
@@ -418,10 +421,10 @@ enum pmkv_status pmkv_set_event_fn(struct pmkv *kv, pmkv_event_fn fn, void *arg)
 /* --- fault injection -------------------------------------------------------------------------- */
 
 enum pmkv_inject_kind {
-    PMKV_INJECT_POISON = 1, /**< the page's bytes are gone and touching it raises a real SIGBUS */
-    PMKV_INJECT_FLIP = 2,   /**< one bit a unit is flipped, silently */
-    PMKV_INJECT_ZERO = 3,   /**< zeros, silently */
-    PMKV_INJECT_STALE = 4,  /**< the same place of another segment is copied there, silently */
+    PMKV_INJECT_POISON = 1,  /**< the page's bytes are gone and touching it raises a real SIGBUS */
+    PMKV_INJECT_FLIP = 2,    /**< one bit a unit is flipped, silently */
+    PMKV_INJECT_ZERO = 3,    /**< zeros, silently */
+    PMKV_INJECT_STALE = 4,   /**< the same place of another segment is copied there, silently */
     PMKV_INJECT_GARBAGE = 5, /**< random bytes, silently */
 };
 enum pmkv_inject_target { PMKV_INJECT_AT_OFFSET, PMKV_INJECT_AT_KEY, PMKV_INJECT_AT_RANDOM };
@@ -434,10 +437,10 @@ struct pmkv_inject {
     uint64_t offset;     /**< AT_OFFSET: pool offset; rounded down to the unit */
     const void *key;     /**< AT_KEY: the page with the record's first byte */
     size_t key_bytes;
-    uint64_t seed;       /**< AT_RANDOM: places and bits follow from it alone */
-    uint32_t count;      /**< AT_RANDOM: how many places; AT_OFFSET: how many units in a row */
-    bool live_only;      /**< AT_RANDOM: only pages of segments that hold data */
-    bool clear_fails;    /**< poison: recovery writes to the page fail from now on (this handle) */
+    uint64_t seed;    /**< AT_RANDOM: places and bits follow from it alone */
+    uint32_t count;   /**< AT_RANDOM: how many places; AT_OFFSET: how many units in a row */
+    bool live_only;   /**< AT_RANDOM: only pages of segments that hold data */
+    bool clear_fails; /**< poison: recovery writes to the page fail from now on (this handle) */
 };
 /** Injects faults; the handle must have been opened with allow_inject. `*injected` counts them and
  * may be NULL. Errors: E_UNSUPPORTED when the medium cannot take the fault, E_INVALID. */

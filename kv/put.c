@@ -133,8 +133,7 @@ enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
             lost_forget(kv, old.v & ~POSITION_LOST);
         else if (op->old.h.key_bytes)
             live_add(kv, pos_place(&kv->shape, old).segment,
-                     -(int64_t)units_of(
-                         record_packed(op->old.h.key_bytes, op->old.h.value_bytes)));
+                     -(int64_t)units_of(record_packed(op->old.h.key_bytes, op->old.h.value_bytes)));
         if (op->old.lost && !pos_is_lost(old))
             was_live = true; /* lost, but not entered yet: it still counts as a key */
     } else if (index_insert(kv->index, op->khash, slot)) {
@@ -232,8 +231,7 @@ enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, co
     if (s == PMKV_OK) {
         index_grow_step(kv->index);
         count_write(&kv->n.puts);
-        atomic_fetch_add_explicit(&kv->n.user_bytes, key_bytes + value_bytes,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&kv->n.user_bytes, key_bytes + value_bytes, memory_order_relaxed);
     }
     return s;
 }

@@ -42,10 +42,10 @@ static void report_bad_pages(struct pmkv *kv, struct row_ref ref, const struct r
         const struct row_page *p = &image->info[i];
         if ((p->good | p->absent) == 0xffff && !p->poisoned)
             continue;
-        damage_found(kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
-                     layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages,
-                                           i % l->chunk_pages),
-                     "row");
+        damage_found(
+            kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
+            layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages, i % l->chunk_pages),
+            "row");
     }
 }
 
@@ -105,7 +105,8 @@ static bool source_read(const struct row_source *src, uint32_t offset, void *dst
     for (uint8_t *to = dst; bytes > 0;) {
         uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
         uint32_t group = in / GROUP_BYTES;
-        uint32_t left = (group == 15 ? PAGE_PAYLOAD_BYTES : (group + 1) * GROUP_BYTES) - in, part = left < bytes ? left : bytes;
+        uint32_t left = (group == 15 ? PAGE_PAYLOAD_BYTES : (group + 1) * GROUP_BYTES) - in,
+                 part = left < bytes ? left : bytes;
         if (!row_group_ok(&src->image, page, group))
             return false;
         memcpy(to, src->image.pages + (size_t)page * PAGE_BYTES + in, part);
@@ -234,9 +235,9 @@ enum candidate { CANDIDATE_HIT, CANDIDATE_OTHER, CANDIDATE_BAD };
 
 static bool type_fits(const struct wanted *w, const struct record_header *h)
 {
-    return w->extent ? h->type == RECORD_EXTENT
-                     : h->type == RECORD_PUT || h->type == RECORD_TOMBSTONE ||
-                           h->type == RECORD_MANIFEST;
+    return w->extent
+               ? h->type == RECORD_EXTENT
+               : h->type == RECORD_PUT || h->type == RECORD_TOMBSTONE || h->type == RECORD_MANIFEST;
 }
 
 /* Another key under the same tag, or a bad header? Its own key decides. */
@@ -345,14 +346,14 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
     if (__builtin_expect(pos_is_lost(f->pos), 0)) {
         if (w->extent)
             return STEP_NEXT;
-        enum lost_match m = lost_match_id(kv, f->pos.v & ~POSITION_LOST, w->key, w->key_bytes,
-                                          w->hash);
+        enum lost_match m =
+            lost_match_id(kv, f->pos.v & ~POSITION_LOST, w->key, w->key_bytes, w->hash);
         f->h = (struct record_header){0};
         return m == LOST_SAME ? STEP_LOST : m == LOST_OTHER ? STEP_NEXT : STEP_AGAIN;
     }
     struct row_place place = pos_place(&kv->shape, f->pos);
-    f->generation = atomic_load_explicit(&kv->segments[place.segment].generation,
-                                         memory_order_acquire);
+    f->generation =
+        atomic_load_explicit(&kv->segments[place.segment].generation, memory_order_acquire);
     /* Only a slot that still stands vouches for the generation: the segment may have been freed and
      * taken again since the slot was read, and its records need not be fenced yet (I2). */
     if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
@@ -444,8 +445,8 @@ enum find_result read_value(struct pmkv *kv, struct found *f, void *dst)
 
 /* --- batches being published ------------------------------------------------------------------ */
 
-/* P2: a reader that met a member of a batch waits until all members are in the index, so that nobody
- * sees half a batch. Publishing is a few stores per member; the wait is as short. */
+/* P2: a reader that met a member of a batch waits until all members are in the index, so that
+ * nobody sees half a batch. Publishing is a few stores per member; the wait is as short. */
 void wait_published(struct pmkv *kv, uint64_t seq)
 {
     for (uint32_t i = 0; i < PUBLISHING_SLOTS; i++)

@@ -2,12 +2,12 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Reading records. The path of a good read is: find the slot - copy header and key - check - copy the
- * value - check. No lock is taken and nothing is returned unchecked.
+ * Reading records. The path of a good read is: find the slot - copy header and key - check - copy
+ * the value - check. No lock is taken and nothing is returned unchecked.
  *
- * When a copy comes short or a check fails: the slot is read again; if it changed the search starts again
- * (I13), if not the place is read once more, then rebuilt: from the lane's image for an open row, by
- * decoding for a closed one. The bad page is handed to repair.
+ * When a copy comes short or a check fails: the slot is read again; if it changed the search starts
+ * again (I13), if not the place is read once more, then rebuilt: from the lane's image for an open
+ * row, by decoding for a closed one. The bad page is handed to repair.
  */
 #ifndef PMKV_KV_READ_H
 #define PMKV_KV_READ_H
@@ -20,15 +20,16 @@ struct found {
     struct log_pos pos;
     uint64_t generation;
     struct record_header h;
-    bool locked;       /* found under the stripe's lock: what is lost is not entered then */
-    bool lost;         /* the record is lost; h holds what is known (seq, lengths) or zeros */
-    uint8_t *rebuilt;  /* the whole record when it had to be rebuilt; free it */
+    bool locked;      /* found under the stripe's lock: what is lost is not entered then */
+    bool lost;        /* the record is lost; h holds what is known (seq, lengths) or zeros */
+    uint8_t *rebuilt; /* the whole record when it had to be rebuilt; free it */
 };
 
 enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM };
 
-/* Finds the current record of `key`. Call without a lock to read, or with the stripe's lock to write.
- * `locked` says which: with it no lost record is discovered (that needs other stripes), it is queued. */
+/* Finds the current record of `key`. Call without a lock to read, or with the stripe's lock to
+ * write. `locked` says which: with it no lost record is discovered (that needs other stripes), it
+ * is queued. */
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out);
 
@@ -36,8 +37,8 @@ enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, 
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out);
 
-/* Copies the found record's value to `dst` (f->h.value_bytes). FIND_NONE: the slot changed meanwhile,
- * search again. */
+/* Copies the found record's value to `dst` (f->h.value_bytes). FIND_NONE: the slot changed
+ * meanwhile, search again. */
 enum find_result read_value(struct pmkv *kv, struct found *f, void *dst);
 
 /* Reads and checks a whole record at a place, from the medium or rebuilt: FIND_HIT with a buffer of

@@ -8,12 +8,12 @@
  *   1. its check is that of header and key, bound to (pool, generation of the segment, position);
  *   2. its type is known, its lengths fit the row from there, reserved flag bits are zero;
  *   3. its value hash is that of the value's bytes.
- * 1 and 2 make the header good: a damaged value still has its name. The value hash is taken over the
- * caller's bytes first and carried end to end; it does not depend on the place.
+ * 1 and 2 make the header good: a damaged value still has its name. The value hash is taken over
+ * the caller's bytes first and carried end to end; it does not depend on the place.
  *
- * The epoch line says at which line of the row's payload the fence epoch that stored the record began:
- * a single put starts at its own line, the members of a batch where the batch starts in that row.
- * If a later epoch of a row is there, everything before it was fenced, and what fails there is
+ * The epoch line says at which line of the row's payload the fence epoch that stored the record
+ * began: a single put starts at its own line, the members of a batch where the batch starts in that
+ * row. If a later epoch of a row is there, everything before it was fenced, and what fails there is
  * damage; what fails in the last epoch is the torn tail of a write nobody was told about (I10).
  */
 #ifndef PMKV_KV_RECORD_H
@@ -29,10 +29,11 @@
 enum record_type {
     RECORD_PUT = 1,
     RECORD_TOMBSTONE = 2,
-    RECORD_MANIFEST = 3, /* a long value: its key, and where the length and hash of its extents are */
-    RECORD_EXTENT = 4,   /* a piece of a long value, under struct extent_key */
-    RECORD_COMMIT = 5,   /* the last record of a batch, under struct commit_key */
-    RECORD_META = 6,     /* of the internal namespace: summaries, lost list, scan state */
+    RECORD_MANIFEST =
+        3,             /* a long value: its key, and where the length and hash of its extents are */
+    RECORD_EXTENT = 4, /* a piece of a long value, under struct extent_key */
+    RECORD_COMMIT = 5, /* the last record of a batch, under struct commit_key */
+    RECORD_META = 6,   /* of the internal namespace: summaries, lost list, scan state */
     RECORD_TYPES
 };
 enum record_flags {
@@ -94,7 +95,8 @@ uint64_t record_key_hash(uint8_t type, const void *key, size_t bytes);
 /* The secret of a place in a generation. */
 static inline uint64_t record_secret(uint64_t pool_secret, uint64_t generation, struct log_pos pos)
 {
-    return hash_mix(pool_secret + generation * 0x9e3779b97f4a7c15ull) ^ pos.v * 0xd6e8feb86659fd93ull;
+    return hash_mix(pool_secret + generation * 0x9e3779b97f4a7c15ull) ^
+           pos.v * 0xd6e8feb86659fd93ull;
 }
 
 /* Sets the check of a header whose other fields are filled. `khash` is hash64 of the key bytes. */

@@ -42,12 +42,11 @@ static void note_retired(struct pmkv *kv, uint64_t off)
     }
     pthread_mutex_unlock(&kv->work_lock);
     event_send(kv, PMKV_EVENT_RETIRED, off, PAGE_BYTES,
-               "the page at 0x%llx cannot be cleared and is out of use",
-               (unsigned long long)off);
+               "the page at 0x%llx cannot be cleared and is out of use", (unsigned long long)off);
 }
 
-/* The recovery write alone: DONE, LATER, or RETIRED when the page cannot be cleared (the caller says
- * what goes out of use with it). */
+/* The recovery write alone: DONE, LATER, or RETIRED when the page cannot be cleared (the caller
+ * says what goes out of use with it). */
 static enum repair_outcome write_page(struct pmkv *kv, uint64_t off, const uint8_t *page)
 {
     if (kv->opts.read_only || medium_in_doubt(kv, off))
@@ -76,8 +75,8 @@ enum repair_outcome repair_page_now(struct pmkv *kv, uint64_t off, const uint8_t
 
 /* --- pages of rows ---------------------------------------------------------------------------- */
 
-/* A page of a row some lane has in DRAM; its lane is locked. An open row's line 63 is written as zeros:
- * checks are stored at the close, and recovery takes a check for a sign of the close. */
+/* A page of a row some lane has in DRAM; its lane is locked. An open row's line 63 is written as
+ * zeros: checks are stored at the close, and recovery takes a check for a sign of the close. */
 static enum repair_outcome repair_held(struct pmkv *kv, struct row_buf *buf, struct place p,
                                        uint64_t off)
 {
@@ -125,9 +124,9 @@ static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t
     return r;
 }
 
-/* A page of which nothing is good is made zeros first. Power may fail while it is written: its check line
- * then holds zeros or real checks, never garbage beside real ones, which decoding takes for a sign that
- * the parity is wrong (row.h). A failure is judged at the write that follows. */
+/* A page of which nothing is good is made zeros first. Power may fail while it is written: its
+ * check line then holds zeros or real checks, never garbage beside real ones, which decoding takes
+ * for a sign that the parity is wrong (row.h). A failure is judged at the write that follows. */
 static void blank_page(struct pmkv *kv, uint64_t off)
 {
     static const _Alignas(64) uint8_t zeros[PAGE_BYTES];

@@ -2,12 +2,13 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Repair of pages, in place, while the store serves. Every kind of page has one source of truth: rows
- * their redundancy or the lane's DRAM image, headers and table the segments in memory, superblock
- * copies the superblock in memory; pages without content are written with zeros.
+ * Repair of pages, in place, while the store serves. Every kind of page has one source of truth:
+ * rows their redundancy or the lane's DRAM image, headers and table the segments in memory,
+ * superblock copies the superblock in memory; pages without content are written with zeros.
  *
- * Steps: pin the segment (I13) - rebuild all of the page in DRAM - check every group - recovery write -
- * verify - done. If the write fails and the medium as a whole is not in doubt (I14), the row is retired.
+ * Steps: pin the segment (I13) - rebuild all of the page in DRAM - check every group - recovery
+ * write - verify - done. If the write fails and the medium as a whole is not in doubt (I14), the
+ * row is retired.
  */
 #ifndef PMKV_KV_REPAIR_H
 #define PMKV_KV_REPAIR_H
@@ -21,8 +22,8 @@ enum repair_outcome {
     REPAIR_LATER,   /* the medium is in doubt, or the place is changing: try again */
 };
 
-/* Writes `page` to pool offset `off`; retires segment/row when that cannot be made to hold. For callers
- * who hold the image (lane lock held). */
+/* Writes `page` to pool offset `off`; retires segment/row when that cannot be made to hold. For
+ * callers who hold the image (lane lock held). */
 enum repair_outcome repair_page_now(struct pmkv *kv, uint64_t off, const uint8_t *page,
                                     uint32_t segment, uint32_t row);
 

@@ -22,7 +22,8 @@
 
 /* --- pass: segments --------------------------------------------------------------------------- */
 
-/* The table when the pool was closed cleanly, else (and wherever the table does not hold) the headers. */
+/* The table when the pool was closed cleanly, else (and wherever the table does not hold) the
+ * headers. */
 static int pass_segments(struct replay *r)
 {
     struct pmkv *kv = r->kv;
@@ -49,8 +50,8 @@ static bool is_open(const struct segment *s)
     return atomic_load(&s->state) == SEGMENT_OPEN && s->kind != KIND_TWIN;
 }
 
-/* Rows of the segments that lanes were writing. Before anything is stored the superblock says that the
- * pool is in use, and numbers below the old ceiling are never given out again (I3). */
+/* Rows of the segments that lanes were writing. Before anything is stored the superblock says that
+ * the pool is in use, and numbers below the old ceiling are never given out again (I3). */
 static int pass_rows(struct replay *r)
 {
     struct pmkv *kv = r->kv;
@@ -81,7 +82,8 @@ static struct lane *lane_for_tail(struct pmkv *kv, const struct lane_tail *t)
     return NULL;
 }
 
-/* Gives a recovered or resumed row to readers, or completes it at once when no lane goes on with it. */
+/* Gives a recovered or resumed row to readers, or completes it at once when no lane goes on with
+ * it. */
 static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane_tail *t)
 {
     struct pmkv *kv = r->kv;
@@ -266,10 +268,9 @@ static int scan_own_segment(struct own *o, uint32_t segment)
     struct entries list = {0};
     o->segment = segment;
     int rc = segment_scan(o->r->kv, segment, &list);
-    struct entries_reader readers[2] = {
-        {.bytes = list.bytes, .used = list.used},
-        {.bytes = o->r->kv->segments[segment].pending.bytes,
-         .used = o->r->kv->segments[segment].pending.used}};
+    struct entries_reader readers[2] = {{.bytes = list.bytes, .used = list.used},
+                                        {.bytes = o->r->kv->segments[segment].pending.bytes,
+                                         .used = o->r->kv->segments[segment].pending.used}};
     for (int i = 0; i < 2 && rc == 0; i++) {
         struct entry e;
         while (rc == 0 && entries_next(&readers[i], &e) == 1)
@@ -396,8 +397,8 @@ static int part_entries(struct pmkv *kv, struct segment *s, uint32_t i, struct e
     return rc;
 }
 
-/* Reads the parts of a summary into a list; false when they do not hold as many entries as the header
- * (after a clean close: the table) says. */
+/* Reads the parts of a summary into a list; false when they do not hold as many entries as the
+ * header (after a clean close: the table) says. */
 static bool summary_complete(struct pmkv *kv, uint32_t segment, struct entries *list, int *rc)
 {
     struct segment *s = &kv->segments[segment];
@@ -421,8 +422,8 @@ static int enter_segment(struct replay *r, uint32_t segment)
     struct entries list = {0};
     bool sealed = atomic_load(&s->state) == SEGMENT_SEALED;
     int rc = 0;
-    bool from_parts = (sealed || r->clean) && s->pending.count == 0 &&
-                      summary_complete(kv, segment, &list, &rc);
+    bool from_parts =
+        (sealed || r->clean) && s->pending.count == 0 && summary_complete(kv, segment, &list, &rc);
     if (rc == 0 && !from_parts) {
         /* No whole summary: the records themselves, and they are summed up anew. */
         entries_clear(&list);
@@ -571,8 +572,7 @@ int replay_run(struct pmkv *kv, bool clean)
     struct replay r = {.kv = kv, .clean = clean};
     int rc = replay_buffers(&r);
     for (size_t i = 0; i < sizeof passes / sizeof *passes && rc == 0; i++) {
-        if (kv->opts.progress &&
-            kv->opts.progress(kv->opts.progress_arg, passes[i].name, 0, 0))
+        if (kv->opts.progress && kv->opts.progress(kv->opts.progress_arg, passes[i].name, 0, 0))
             rc = -ECANCELED;
         if (rc == 0)
             rc = passes[i].run(&r);

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Opening a pool: recovery as a table of named passes (replay.c). Every pass may be cut by a crash or meet
- * new damage and is simply run again at the next open (P7): it reads what is there, and what it writes
- * is what it would write again.
+ * Opening a pool: recovery as a table of named passes (replay.c). Every pass may be cut by a crash
+ * or meet new damage and is simply run again at the next open (P7): it reads what is there, and
+ * what it writes is what it would write again.
  */
 #ifndef PMKV_KV_REPLAY_H
 #define PMKV_KV_REPLAY_H
@@ -31,7 +31,7 @@ struct notes {
 
 struct replay {
     struct pmkv *kv;
-    bool clean;      /* closed cleanly, table and tails hold */
+    bool clean; /* closed cleanly, table and tails hold */
     struct row_image image;
     uint8_t *payload, *candidate, *merged; /* of one row each */
     struct twin_page *twins;
@@ -50,8 +50,8 @@ int replay_run(struct pmkv *kv, bool clean);
 int replay_find_twins(struct replay *r);
 /* Recovers all rows of a segment no summary covers; its entries become pending. */
 int replay_segment_rows(struct replay *r, uint32_t segment);
-/* Fills `buf` with the row up to `fill` payload bytes after a clean close; false: damage, or it does
- * not hold what it should (then recover it as after a crash). */
+/* Fills `buf` with the row up to `fill` payload bytes after a clean close; false: damage, or it
+ * does not hold what it should (then recover it as after a crash). */
 bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill,
                  struct row_buf *buf);
 /* Writes rows that were recovered with losses, once those are durable. */

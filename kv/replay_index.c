@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Building the index from entries. The highest sequence number of a key wins; every other put of it on
- * the medium is an older version its slot counts (I8). */
+/* Building the index from entries. The highest sequence number of a key wins; every other put of it
+ * on the medium is an older version its slot counts (I8). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,8 @@ static int read_standing(struct pmkv *kv, const struct entry *e, struct standing
     struct row_place place = pos_place(&kv->shape, pos);
     uint64_t generation = atomic_load(&kv->segments[place.segment].generation);
     uint8_t head[RECORD_HEADER_BYTES + 256];
-    if (e->key_bytes <= 256 && place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
+    if (e->key_bytes <= 256 &&
+        place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
         payload_load(kv, place, head, RECORD_HEADER_BYTES + e->key_bytes) == 0) {
         memcpy(&st->h, head, sizeof st->h);
         const uint8_t *key = head + RECORD_HEADER_BYTES;
@@ -130,18 +131,20 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
     }
     uint32_t older = slot_older(st.ref.slot);
     if (e->seq > st.h.seq) {
-        uint32_t before = pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
-        index_replace(kv->index, &st.ref,
-                      slot_make(pos.v, older + is_version(st.h.type), e->hash));
+        uint32_t before =
+            pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
+        index_replace(kv->index, &st.ref, slot_make(pos.v, older + is_version(st.h.type), e->hash));
         live_add(kv, before, -standing_units(&st.h));
         live_add(kv, segment, units);
         index_keys_add(kv->index, stripe, is_version(e->type) - is_version(st.h.type));
     } else if (is_version(e->type)) {
-        /* Two copies with one number, as the cleaner leaves them in a crash: the readable one serves. */
+        /* Two copies with one number, as the cleaner leaves them in a crash: the readable one
+         * serves. */
         bool other = e->seq == st.h.seq && st.unreadable;
         uint64_t at = other ? pos.v : slot_position(st.ref.slot);
         if (other) {
-            live_add(kv, pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment,
+            live_add(kv,
+                     pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment,
                      -standing_units(&st.h));
             live_add(kv, segment, units);
         }
@@ -234,8 +237,7 @@ int replay_drop_orphans(struct replay *r)
         const struct noted *n = &r->manifests.list[i];
         if (!slot_current(kv, n, &ref))
             continue;
-        uint64_t generation =
-            pos_generation(kv, n->pos);
+        uint64_t generation = pos_generation(kv, n->pos);
         enum find_result found = read_record(kv, n->pos, generation, &record);
         if (found == FIND_IO || found == FIND_NOMEM) {
             free(ids); /* no verdict over its pieces now (I14) */
@@ -272,17 +274,15 @@ void replay_drop_tombstones(struct replay *r)
 /* The slot of the key a lost entry names; by its whole name where that is kept, else by hash. */
 static bool find_lost_slot(struct pmkv *kv, const struct lost_entry *l, struct standing *st)
 {
-    struct entry e = {.key_bytes = l->key_bytes,
-                      .kept_bytes = l->kept_bytes,
-                      .key = l->key,
-                      .hash = l->hash};
+    struct entry e = {
+        .key_bytes = l->key_bytes, .kept_bytes = l->kept_bytes, .key = l->key, .hash = l->hash};
     bool found;
     st->h = (struct record_header){0};
     return find_standing(kv, &e, st, &found) == 0 && found;
 }
 
-/* Has one of the first `applied` entries, of the same key, marked its slot? A recovery that was cut after
- * its losses became durable finds them again (P7). */
+/* Has one of the first `applied` entries, of the same key, marked its slot? A recovery that was cut
+ * after its losses became durable finds them again (P7). */
 static bool marked_already(struct pmkv *kv, const struct lost_entry *l, uint32_t applied)
 {
     struct index_find f;
@@ -319,9 +319,9 @@ static int apply_lost(struct pmkv *kv, const struct lost_entry *l, uint32_t appl
     } else if (l->seq != 0 && st.h.seq > l->seq) {
         rc = 0;
     } else {
-        uint32_t segment = pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
-        index_replace(kv->index, &st.ref,
-                      slot_make(mark.v, slot_older(st.ref.slot) + 1, l->hash));
+        uint32_t segment =
+            pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
+        index_replace(kv->index, &st.ref, slot_make(mark.v, slot_older(st.ref.slot) + 1, l->hash));
         live_add(kv, segment, -standing_units(&st.h));
         index_keys_add(kv->index, stripe, -(int64_t)is_version(st.h.type));
     }

@@ -5,18 +5,20 @@
  * Recovering rows that no summary covers: those of segments a lane was writing.
  *
  *   a row decodes whole             it is closed; its records are parsed
- *   else, per place, in this order  groups that check or decode (I11), a twin's bytes, the row's own
- *   a record counts where some candidate gives it whole: header and value checked, bound to its place
+ *   else, per place, in this order  groups that check or decode (I11), a twin's bytes, the row's
+ * own a record counts where some candidate gives it whole: header and value checked, bound to its
+ * place
  *
  * What stands between records that count (a gap) is
- *   damage   if the row was fenced: a later row of the segment has content, or a check of the row holds
- *            (checks are stored at the close, after all commits of the row were fenced; rows stored
+ *   damage   if the row was fenced: a later row of the segment has content, or a check of the row
+ * holds (checks are stored at the close, after all commits of the row were fenced; rows stored
  *            whole, the cleaner's, are exempt), or a later epoch of the row is there (I10)
  *   damage   if no copy of the place can be read
  *   the tail else: a torn write nobody was told about. The row ends there.
  *
- * I1: then the row is completed: written in place with parity and checks, and fenced, before anything in it
- * becomes visible; the twins are used again only after that. Doing it twice writes the same bytes.
+ * I1: then the row is completed: written in place with parity and checks, and fenced, before
+ * anything in it becomes visible; the twins are used again only after that. Doing it twice writes
+ * the same bytes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -101,16 +103,16 @@ int replay_find_twins(struct replay *r)
     return rc;
 }
 
-/* Twin slots that name the row, at most `most` of them: its twins, and those it had before a clean close,
- * where no other row was stored since. Which one is which nobody knows: all are asked. */
+/* Twin slots that name the row, at most `most` of them: its twins, and those it had before a clean
+ * close, where no other row was stored since. Which one is which nobody knows: all are asked. */
 static uint32_t twin_slots_of(struct replay *r, struct row_ref ref, uint64_t *slots, uint32_t most)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < r->twin_count && count < most; i++) {
         const struct twin_page *t = &r->twins[i];
         uint64_t slot = t->off - (uint64_t)t->page * PAGE_BYTES;
-        bool known = t->segment != ref.segment || t->row != ref.row ||
-                     t->generation != ref.generation;
+        bool known =
+            t->segment != ref.segment || t->row != ref.row || t->generation != ref.generation;
         for (uint32_t k = 0; k < count && !known; k++)
             known = slots[k] == slot;
         if (!known)
@@ -119,8 +121,8 @@ static uint32_t twin_slots_of(struct replay *r, struct row_ref ref, uint64_t *sl
     return count;
 }
 
-/* Loads the row's copy of a page in the twin slot; -1 when no mark says that it has one, 0 when it met
- * poison (or may have: a page whose mark cannot be read), 1 when read. */
+/* Loads the row's copy of a page in the twin slot; -1 when no mark says that it has one, 0 when it
+ * met poison (or may have: a page whose mark cannot be read), 1 when read. */
 static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint64_t slot,
                      uint8_t *dst)
 {
@@ -141,8 +143,8 @@ static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint64
 
 /* --- candidates ------------------------------------------------------------------------------- */
 
-/* Payload as a copy gives it (0: the row itself, else the twin slot there); decoded groups stand in all. Returns
- * pages of which neither this copy nor a decoded group could be read, as a bitmap. */
+/* Payload as a copy gives it (0: the row itself, else the twin slot there); decoded groups stand in
+ * all. Returns pages of which neither this copy nor a decoded group could be read, as a bitmap. */
 static void build_candidate(struct replay *r, struct row_ref ref, uint64_t slot, uint8_t *out,
                             bool unreadable[MAX_ROW_PAGES])
 {
@@ -179,7 +181,7 @@ struct row_records {
         struct record_header h;
         uint32_t offset;
         bool good;
-    } *list;
+    } * list;
     uint32_t count, capacity;
     uint8_t *merged; /* payload of the records kept */
     bool no_memory;
@@ -235,9 +237,9 @@ static uint32_t line_up(uint32_t offset)
 /* --- judging a row ---------------------------------------------------------------------------- */
 
 struct judged {
-    bool closed;    /* it decodes whole */
-    bool content;   /* something of this generation is there */
-    bool checked;   /* some group's own check held */
+    bool closed;  /* it decodes whole */
+    bool content; /* something of this generation is there */
+    bool checked; /* some group's own check held */
 };
 
 static struct judged load_row(struct replay *r, struct row_ref ref)
@@ -270,8 +272,8 @@ static int collect_records(struct replay *r, struct row_ref ref, const struct ju
         build_candidate(r, ref, slots[i], r->candidate, unreadable);
         row_parse(kv, ref, r->candidate, row_payload(kv), merge_record, rr);
     }
-    /* Had anything been stored to the row, a twin would name it: one that can be read and does not is word
-     * enough that nothing was. */
+    /* Had anything been stored to the row, a twin would name it: one that can be read and does not
+     * is word enough that nothing was. */
     bool has_twins = kv->vol.layout.parity_columns > 0 && !twins_are_parity(kv);
     for (uint32_t p = 0; has_twins && count == 0 && p < kv->vol.layout.row_pages; p++)
         unreadable[p] = unreadable[p] && r->twin_unreadable[p];
@@ -281,9 +283,9 @@ static int collect_records(struct replay *r, struct row_ref ref, const struct ju
 static void note_lost_range(struct replay *r, struct row_ref ref, uint32_t from, uint32_t to)
 {
     struct pmkv *kv = r->kv;
-    uint64_t off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row,
-                                        from / PAGE_PAYLOAD_BYTES) +
-                   from % PAGE_PAYLOAD_BYTES;
+    uint64_t off =
+        layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, from / PAGE_PAYLOAD_BYTES) +
+        from % PAGE_PAYLOAD_BYTES;
     lost_add_range(kv, off, to - from);
 }
 
@@ -315,8 +317,8 @@ static bool range_has_lost(struct replay *r, uint32_t from, uint32_t to)
     return false;
 }
 
-/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. `fenced`:
- * all commits of the row were; `close_fenced`: so were its checks and parity. */
+/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses.
+ * `fenced`: all commits of the row were; `close_fenced`: so were its checks and parity. */
 static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced, bool close_fenced,
                            struct row_records *rr, const bool unreadable[MAX_ROW_PAGES],
                            bool *damaged)
@@ -331,8 +333,8 @@ static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced, bo
         struct found_record *f = &rr->list[i];
         bool gap = f->offset > line_up(expected) || !f->good;
         uint32_t at = f->good ? line_up(expected) : f->offset;
-        bool damage = fenced || at < last_epoch ||
-                      (at < payload && unreadable[at / PAGE_PAYLOAD_BYTES]);
+        bool damage =
+            fenced || at < last_epoch || (at < payload && unreadable[at / PAGE_PAYLOAD_BYTES]);
         if (gap && !damage)
             break; /* the torn tail */
         if (f->offset > line_up(expected) && (!fenced || range_has_lost(r, expected, f->offset))) {
@@ -371,8 +373,8 @@ static int fence(struct pmkv *kv)
     return -EIO;
 }
 
-/* Stores a page's payload in the row and in every twin that is marked as its. What faults is mended when
- * the row is closed. */
+/* Stores a page's payload in the row and in every twin that is marked as its. What faults is mended
+ * when the row is closed. */
 static void store_everywhere(struct replay *r, const struct row_buf *buf, uint32_t page)
 {
     struct pmkv *kv = r->kv;
@@ -389,8 +391,10 @@ static void store_everywhere(struct replay *r, const struct row_buf *buf, uint32
 }
 
 /* I1, in two fences, because a check that holds says that the row's payload was fenced:
- *   1. the payload in every copy, zeros behind the tail   a crash leaves torn lines as torn as they were
- *   2. checks and parity                                  a crash leaves a row as at a torn close */
+ *   1. the payload in every copy, zeros behind the tail   a crash leaves torn lines as torn as they
+ * were
+ *   2. checks and parity                                  a crash leaves a row as at a torn close
+ */
 static int complete_row(struct replay *r, struct row_buf *buf)
 {
     struct lane whole = {.whole_rows = true};
@@ -469,8 +473,8 @@ static int finish_row(struct replay *r, struct row_ref ref, const struct row_rec
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-/* Highest row with anything of this generation in it, plus one; or the row behind it, when its first
- * page cannot be read in any copy: there may have been commits in it (I10). */
+/* Highest row with anything of this generation in it, plus one; or the row behind it, when its
+ * first page cannot be read in any copy: there may have been commits in it (I10). */
 static int rows_with_content(struct replay *r, uint32_t segment, struct row_records *rr,
                              uint32_t *rows)
 {
@@ -511,10 +515,10 @@ static bool stored_whole(const struct row_records *rr)
     return rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW;
 }
 
-/* `later`: how many rows behind it have content. The first commit of the next row is stored with the close of
- * this one under the same fence; the one after that is not. */
-static int recover_row(struct replay *r, struct row_ref ref, uint32_t later,
-                       struct row_records *rr, struct gathering *g)
+/* `later`: how many rows behind it have content. The first commit of the next row is stored with
+ * the close of this one under the same fence; the one after that is not. */
+static int recover_row(struct replay *r, struct row_ref ref, uint32_t later, struct row_records *rr,
+                       struct gathering *g)
 {
     bool unreadable[MAX_ROW_PAGES], damaged = false;
     struct judged j = load_row(r, ref);

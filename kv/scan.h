@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Reading the records of rows and segments in order: for recovery, and where a summary is missing. */
+/* Reading the records of rows and segments in order: for recovery, and where a summary is missing.
+ */
 #ifndef PMKV_KV_SCAN_H
 #define PMKV_KV_SCAN_H
 
@@ -16,9 +17,10 @@ struct parsed {
     bool value_good;
 };
 
-/* Parses one row's payload (contiguous, what is lost being zeros). After a record the next starts at the
- * next 8 B, or, where that is padding, on the next line; where nothing checks the search goes on line by
- * line. `fn` returns 0 to go on. Headers are bound to their place, so nothing else passes for one. */
+/* Parses one row's payload (contiguous, what is lost being zeros). After a record the next starts
+ * at the next 8 B, or, where that is padding, on the next line; where nothing checks the search
+ * goes on line by line. `fn` returns 0 to go on. Headers are bound to their place, so nothing else
+ * passes for one. */
 int row_parse(struct pmkv *kv, struct row_ref ref, const uint8_t *payload, uint32_t bytes,
               int (*fn)(void *arg, const struct parsed *p), void *arg);
 
@@ -36,7 +38,7 @@ struct gathering {
         uint32_t kept_bytes;
         uint64_t hash;
         bool counts;
-    } *records;
+    } * records;
     uint32_t count, capacity;
     uint8_t *keys;
     size_t keys_used, keys_room;

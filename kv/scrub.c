@@ -84,8 +84,8 @@ static void look_headers(struct pmkv *kv, uint32_t segment)
         segment_header_encode(kv, segment, (uint16_t)c, &now);
         bool read = media_load(kv->vol.media, off + segment_header_line(now.version), &h,
                                sizeof h) == sizeof h;
-        bool good = read && segment_header_valid(kv, &h, segment, (uint16_t)c) &&
-                    h.version == now.version;
+        bool good =
+            read && segment_header_valid(kv, &h, segment, (uint16_t)c) && h.version == now.version;
         pthread_mutex_unlock(&kv->header_lock);
         if (!good)
             damage_found(kv, read ? DAMAGE_CHECK : DAMAGE_POISON, off, "segment header");
@@ -128,8 +128,8 @@ static void look_closed_row(struct pmkv *kv, struct row_ref ref, struct row_imag
         return; /* good; or freed meanwhile */
     for (uint32_t i = 0; i < image->page_count; i++) {
         const struct row_page *p = &image->info[i];
-        uint64_t off = layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages,
-                                             i % l->chunk_pages);
+        uint64_t off =
+            layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages, i % l->chunk_pages);
         if ((p->good | p->absent) != 0xffff || p->poisoned)
             damage_found(kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK, off, "row");
     }
@@ -157,8 +157,8 @@ static void look_row(struct pmkv *kv, uint32_t segment, uint32_t row, struct row
         if (copies == 0 || !twins_are_parity(kv))
             look_touch_row(kv, segment, row);
         lane_unlock(lane);
-    } else if (row < atomic_load_explicit(&kv->segments[segment].rows_durable,
-                                          memory_order_acquire)) {
+    } else if (row <
+               atomic_load_explicit(&kv->segments[segment].rows_durable, memory_order_acquire)) {
         look_closed_row(kv, ref, image);
     } else {
         look_touch_row(kv, segment, row);

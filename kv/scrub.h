@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * The scrubber walks everything: superblock copies, table, headers, rows closed and open, twins, pages
- * without content. It reads through safe copies and trusts no list to be complete. What it finds goes the
- * way of all damage (damage.h); after each step the queue is worked off. Its cursor is kept in the pool.
+ * The scrubber walks everything: superblock copies, table, headers, rows closed and open, twins,
+ * pages without content. It reads through safe copies and trusts no list to be complete. What it
+ * finds goes the way of all damage (damage.h); after each step the queue is worked off. Its cursor
+ * is kept in the pool.
  */
 #ifndef PMKV_KV_SCRUB_H
 #define PMKV_KV_SCRUB_H

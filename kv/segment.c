@@ -201,16 +201,17 @@ int64_t segment_room(const struct pmkv *kv, enum space_class class)
 {
     /* Each lane may take one more segment after it was admitted, so the reserve of a class covers
      * the lanes of the classes after it: cleaner and meta one each, deletes one, lanes one each. */
-    int64_t keep = class == SPACE_PUT      ? kv->reserve_segments
-                   : class == SPACE_DELETE ? kv->reserve_segments - 1
+    int64_t keep = class == SPACE_PUT       ? kv->reserve_segments
+                   : class == SPACE_DELETE  ? kv->reserve_segments - 1
                    : class == SPACE_CLEANER ? 1
                                             : 0;
     int64_t beside = class == SPACE_PUT || class == SPACE_DELETE ? kv->free_beside_twins : 0;
     return (int64_t)kv->free_count + kv->ready_count - beside - keep;
 }
 
-/* An array's columns are loss units: where several segments share one, a lane takes none from the arrays
- * of its twins, whichever those are. Where every array has twins there is nothing to be told apart. */
+/* An array's columns are loss units: where several segments share one, a lane takes none from the
+ * arrays of its twins, whichever those are. Where every array has twins there is nothing to be told
+ * apart. */
 void segments_note_twins(struct pmkv *kv)
 {
     const struct layout *l = &kv->vol.layout;
@@ -230,8 +231,8 @@ void segments_note_twins(struct pmkv *kv)
     for (uint32_t i = 0; i < l->segments; i++) {
         uint8_t state = atomic_load_explicit(&kv->segments[i].state, memory_order_relaxed);
         kv->segments[i].beside_twins &= outside > 0;
-        kv->free_beside_twins += kv->segments[i].beside_twins &&
-                                 (state == SEGMENT_FREE || state == SEGMENT_READY);
+        kv->free_beside_twins +=
+            kv->segments[i].beside_twins && (state == SEGMENT_FREE || state == SEGMENT_READY);
     }
     pthread_mutex_unlock(&kv->segments_lock);
 }
@@ -252,9 +253,8 @@ static int64_t segment_claim(struct pmkv *kv, enum segment_state state, enum seg
                              const uint32_t *avoid, uint32_t avoid_count)
 {
     uint32_t count = kv->vol.layout.segments;
-    uint64_t all_retired = kv->vol.layout.segment_rows >= 64
-                               ? ~0ull
-                               : (1ull << kv->vol.layout.segment_rows) - 1;
+    uint64_t all_retired =
+        kv->vol.layout.segment_rows >= 64 ? ~0ull : (1ull << kv->vol.layout.segment_rows) - 1;
     for (uint32_t i = 0; i < count; i++) {
         struct segment *s = &kv->segments[i];
         if (atomic_load_explicit(&s->state, memory_order_relaxed) != state ||

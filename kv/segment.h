@@ -11,8 +11,9 @@
  *   3. it stands in line version % 2 of the slice's header page.
  * It stands in every column; the highest valid version wins.
  *
- * I9 for headers: the copies are written in two fences, one half each, and each write takes the line the
- * one before did not, so that a torn line leaves every copy with the old header, also the only one.
+ * I9 for headers: the copies are written in two fences, one half each, and each write takes the
+ * line the one before did not, so that a torn line leaves every copy with the old header, also the
+ * only one.
  */
 #ifndef PMKV_KV_SEGMENT_H
 #define PMKV_KV_SEGMENT_H
@@ -47,8 +48,8 @@ void segment_header_encode(const struct pmkv *kv, uint32_t segment, uint16_t col
 bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h, uint32_t segment,
                           uint16_t column);
 
-/* Writes the header of `segment` from memory to every column, durably, with a new version. Copies that
- * fault are queued for repair. 0, or -EIO when no copy took it or a drain failed. */
+/* Writes the header of `segment` from memory to every column, durably, with a new version. Copies
+ * that fault are queued for repair. 0, or -EIO when no copy took it or a drain failed. */
 int segment_write_headers(struct pmkv *kv, uint32_t segment);
 
 /* Sets a segment's state from a valid header. */
@@ -57,18 +58,21 @@ void segment_adopt(struct pmkv *kv, const struct segment_header *h);
  * older than it are queued for repair. A segment without any valid header counts as free. */
 void segment_read_headers(struct pmkv *kv, uint32_t segment);
 
-/* Takes a free segment for `kind`: generation and headers are durable on return. `avoid` lists arrays
- * it must not be in (twins). Returns the segment; -ENOSPC when the class may not take one now; -EIO. */
+/* Takes a free segment for `kind`: generation and headers are durable on return. `avoid` lists
+ * arrays it must not be in (twins). Returns the segment; -ENOSPC when the class may not take one
+ * now; -EIO. */
 int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class class,
                      const uint32_t *avoid, uint32_t avoid_count);
 
 /* Keeps a few segments probed and prepared so that no put pays for it. */
 void segment_prepare_ahead(struct pmkv *kv);
 
-/* I7: ends the generation durably in every column; then the segment is free. Waits for pins (I13). */
+/* I7: ends the generation durably in every column; then the segment is free. Waits for pins (I13).
+ */
 int segment_end(struct pmkv *kv, uint32_t segment);
 
-/* Marks a row retired, durably (I14 was checked by the caller), and asks for the segment's cleaning. */
+/* Marks a row retired, durably (I14 was checked by the caller), and asks for the segment's
+ * cleaning. */
 int segment_retire_row(struct pmkv *kv, uint32_t segment, uint32_t row);
 
 /* After twins were given out: which segments lie beside them. */
@@ -83,13 +87,14 @@ void segment_unpin(struct pmkv *kv, uint32_t segment);
 
 /* Table: written to both copies (one per fence) at a clean close, read at open. */
 int table_write(struct pmkv *kv);
-/* Fills `out` (a header per segment); entries that are not valid have generation and state 0. Returns
- * the number of valid ones. */
+/* Fills `out` (a header per segment); entries that are not valid have generation and state 0.
+ * Returns the number of valid ones. */
 uint32_t table_read(struct pmkv *kv, struct segment_header *out);
 /* The bytes of one table page, as table_write would store them now. */
 void table_page_encode(const struct pmkv *kv, uint32_t copy, uint32_t page, uint8_t out[4096]);
 
-/* I3: the next number; reserves a new block durably when the ceiling is near. 0 when that failed. */
+/* I3: the next number; reserves a new block durably when the ceiling is near. 0 when that failed.
+ */
 uint64_t counter_next(struct pmkv *kv, uint32_t count);
 
 #endif

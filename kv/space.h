@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Admission (P10): a writer asks before it takes any lock, because the cleaner, which makes room, takes
- * stripe locks to publish what it moved. A reserve of segments is kept for deletes, for the cleaner and
- * for the store's own records, so that a full pool still takes deletes.
+ * Admission (P10): a writer asks before it takes any lock, because the cleaner, which makes room,
+ * takes stripe locks to publish what it moved. A reserve of segments is kept for deletes, for the
+ * cleaner and for the store's own records, so that a full pool still takes deletes.
  */
 #ifndef PMKV_KV_SPACE_H
 #define PMKV_KV_SPACE_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Opening and closing: wiring the medium, the volume, lanes, index and background threads together. */
+/* Opening and closing: wiring the medium, the volume, lanes, index and background threads together.
+ */
 #include "open.h"
 
 #include <errno.h>
@@ -61,8 +62,9 @@ enum pmkv_status options_take(const struct pmkv_options *given, struct pmkv_opti
 {
     pmkv_options_init(out);
     if (given && given->size != sizeof *given)
-        return fail(PMKV_E_INVALID, "options of %zu bytes, this library's have %zu: call "
-                                    "pmkv_options_init",
+        return fail(PMKV_E_INVALID,
+                    "options of %zu bytes, this library's have %zu: call "
+                    "pmkv_options_init",
                     given->size, sizeof *given);
     if (given)
         *out = *given;
@@ -77,10 +79,9 @@ enum pmkv_status options_take(const struct pmkv_options *given, struct pmkv_opti
 
 static void init_locks(struct pmkv *kv)
 {
-    pthread_mutex_t *const locks[] = {&kv->clean_lock, &kv->header_lock, &kv->segments_lock,
-                                      &kv->super_lock, &kv->seal_lock,   &kv->lost_lock,
-                                      &kv->repair_lock, &kv->work_lock,  &kv->event_lock,
-                                      &kv->save_lock};
+    pthread_mutex_t *const locks[] = {
+        &kv->clean_lock, &kv->header_lock, &kv->segments_lock, &kv->super_lock, &kv->seal_lock,
+        &kv->lost_lock,  &kv->repair_lock, &kv->work_lock,     &kv->event_lock, &kv->save_lock};
     pthread_cond_t *const conds[] = {&kv->space_cond, &kv->cleaner_cond, &kv->work_cond,
                                      &kv->scrub_cond};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)
@@ -272,8 +273,7 @@ static bool shut_down_safely(struct pmkv *kv)
     return now == kv->super.unsafe_shutdowns;
 }
 
-enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts,
-                            struct pmkv **out)
+enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts, struct pmkv **out)
 {
     struct pmkv *kv = NULL;
     if (posix_memalign((void **)&kv, 64, sizeof *kv)) {
@@ -416,12 +416,12 @@ static void write_tails(struct pmkv *kv)
         uint32_t row = open ? buf->row : lane->next_row;
         if (row >= kv->vol.layout.segment_rows)
             continue; /* read whole at the next open */
-        kv->super.tails[kv->super.tail_count++] = (struct lane_tail){
-            .segment = (uint32_t)lane->segment,
-            .row = (uint16_t)row,
-            .kind = (uint16_t)lane->kind,
-            .lines_used = open ? buf->fill / LINE_BYTES : 0,
-            .generation = atomic_load(&kv->segments[lane->segment].generation)};
+        kv->super.tails[kv->super.tail_count++] =
+            (struct lane_tail){.segment = (uint32_t)lane->segment,
+                               .row = (uint16_t)row,
+                               .kind = (uint16_t)lane->kind,
+                               .lines_used = open ? buf->fill / LINE_BYTES : 0,
+                               .generation = atomic_load(&kv->segments[lane->segment].generation)};
     }
 }
 

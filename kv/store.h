@@ -5,15 +5,14 @@
  * The structures of an open store in memory, and what each lock protects.
  *
  * Locks, in the order they may be taken:
- *   index stripes (by number)   a key's slot, from before a condition is checked until it is published
- *   seal_lock                   one sealing at a time; pending entries of sealed segments
- *   lane->lock                  the lane's rows, its segment's pending entries (user, cleaner < meta)
- *   repair_lock                 one repair or retirement at a time
- *   segments_lock               segment states, the free and ready lists
- *   lost_lock, super_lock, work_lock   leaves
+ *   index stripes (by number)   a key's slot, from before a condition is checked until it is
+ * published seal_lock                   one sealing at a time; pending entries of sealed segments
+ *   lane->lock                  the lane's rows, its segment's pending entries (user, cleaner <
+ * meta) repair_lock                 one repair or retirement at a time segments_lock segment
+ * states, the free and ready lists lost_lock, super_lock, work_lock   leaves
  *
- *   who may run beside whom: readers beside everything; writers of different stripes and lanes beside
- *   each other; the cleaner, the scrubber and repair beside all of them, one of each.
+ *   who may run beside whom: readers beside everything; writers of different stripes and lanes
+ * beside each other; the cleaner, the scrubber and repair beside all of them, one of each.
  */
 #ifndef PMKV_KV_STORE_H
 #define PMKV_KV_STORE_H
@@ -38,8 +37,8 @@
  *   FREE ------------> OPEN ----------------> SEALED ------------> CLEANING ---------------> FREE
  *     \-> READY (probed, headers written ahead by the background) -> OPEN
  *
- * FREE: no generation. READY, OPEN: headers say open. SEALED: no lane writes it; headers say so once
- * its summary is written (`summarised`). CLEANING: survivors are being moved; still readable.
+ * FREE: no generation. READY, OPEN: headers say open. SEALED: no lane writes it; headers say so
+ * once its summary is written (`summarised`). CLEANING: survivors are being moved; still readable.
  */
 enum segment_state {
     SEGMENT_FREE = 1,
@@ -58,25 +57,26 @@ struct meta_ref {
 };
 
 struct segment {
-    _Atomic uint64_t generation; /* 0 while free */
-    _Atomic uint32_t live_units; /* 8 B units of records that count */
+    _Atomic uint64_t generation;   /* 0 while free */
+    _Atomic uint32_t live_units;   /* 8 B units of records that count */
     _Atomic uint32_t stored_units; /* of all that were stored since open, of whole rows and meta */
-    _Atomic uint32_t unpublished; /* I5: records stored but not in the index yet */
-    _Atomic uint32_t pins;        /* I13: repairs at work here */
+    _Atomic uint32_t unpublished;  /* I5: records stored but not in the index yet */
+    _Atomic uint32_t pins;         /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint8_t state;
     uint8_t kind;
-    bool summarised; /* all its records are in summary parts */
+    bool summarised;   /* all its records are in summary parts */
     bool beside_twins; /* in an array that holds twins: lanes with twins do not take it */
-    bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much */
+    bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much
+                  */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
     uint32_t rows_used;
     uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
     uint64_t header_version;
-    uint64_t sealed_seq; /* counter when sealed: its age for the cleaner */
+    uint64_t sealed_seq;    /* counter when sealed: its age for the cleaner */
     struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
-    bool stuck;       /* the cleaner cannot empty it before the next open */
-    uint32_t records; /* entries in its summary parts */
+    bool stuck;             /* the cleaner cannot empty it before the next open */
+    uint32_t records;       /* entries in its summary parts */
     uint32_t part_count, part_capacity;
     struct meta_ref *parts; /* summary parts, in order; meta lane's lock */
 };
@@ -86,8 +86,8 @@ struct segment {
 enum { LANE_SETS = 2, MAX_ROW_PAGES = 256 };
 
 /*
- *   IDLE -> OPEN (commits are stored in row and twins) -> CLOSING (parity and checks are stored, not
- *   fenced) -> CLOSED (fenced: parity covers it, the twins are free) -> OPEN of another row ...
+ *   IDLE -> OPEN (commits are stored in row and twins) -> CLOSING (parity and checks are stored,
+ * not fenced) -> CLOSED (fenced: parity covers it, the twins are free) -> OPEN of another row ...
  */
 enum row_state { ROW_IDLE, ROW_OPEN, ROW_CLOSING, ROW_CLOSED };
 
@@ -96,10 +96,10 @@ struct row_buf {
     enum row_state state;
     uint32_t segment, row;
     uint64_t generation;
-    uint32_t fill;   /* payload bytes used */
-    uint32_t stored; /* payload bytes stored to the medium (whole lines) */
-    uint32_t groups_done; /* groups whose check and parity are in: page * 16 + group */
-    uint8_t *data;   /* row_pages pages */
+    uint32_t fill;               /* payload bytes used */
+    uint32_t stored;             /* payload bytes stored to the medium (whole lines) */
+    uint32_t groups_done;        /* groups whose check and parity are in: page * 16 + group */
+    uint8_t *data;               /* row_pages pages */
     uint8_t *parity[MAX_PARITY]; /* chunk_pages pages each */
     uint16_t present[MAX_ROW_PAGES];
     uint64_t twin_off[MAX_PARITY]; /* pool offset of the twin's first page */
@@ -120,7 +120,7 @@ struct lane {
     struct row_buf rows[LANE_SETS];
     uint32_t epoch_start; /* payload offset in the current row where the open epoch began */
     uint32_t added;       /* records of the open commit */
-    bool must_close;      /* a commit was given up in the current row: nothing more goes there (I1) */
+    bool must_close; /* a commit was given up in the current row: nothing more goes there (I1) */
     struct entries_mark mark; /* of the segment's pending entries where the commit began */
     char pad[64];
 };
@@ -128,7 +128,7 @@ struct lane {
 /* --- lost list -------------------------------------------------------------------------------- */
 
 struct lost_entry {
-    uint64_t id; /* in POSITION_LOST positions; 0: a range without slot */
+    uint64_t id;   /* in POSITION_LOST positions; 0: a range without slot */
     uint64_t hash; /* 0: not known */
     uint64_t seq;  /* 0: not known */
     uint64_t pool_off;
@@ -179,18 +179,18 @@ struct pmkv {
 
     _Alignas(64) atomic_ullong counter; /* I3: sequence numbers, batch ids, generations */
     _Alignas(64) atomic_ullong counter_ceiling;
-    _Alignas(64) atomic_llong live_units;    /* of all log and meta segments */
-    _Alignas(64) _Atomic bool write_failed;  /* a drain failed: nothing is written any more */
-    _Atomic bool unavailable;                /* I14 */
+    _Alignas(64) atomic_llong live_units;   /* of all log and meta segments */
+    _Alignas(64) _Atomic bool write_failed; /* a drain failed: nothing is written any more */
+    _Atomic bool unavailable;               /* I14 */
     _Atomic bool stopping;
     _Atomic uint64_t publishing[PUBLISHING_SLOTS][2]; /* batches being published: first, last seq */
 
     pthread_mutex_t header_lock; /* header lines on the medium: writers and repair */
     pthread_mutex_t segments_lock;
-    pthread_cond_t space_cond; /* a segment became free, or the cleaner gave up */
+    pthread_cond_t space_cond;                /* a segment became free, or the cleaner gave up */
     _Atomic uint32_t free_count, ready_count; /* changed under segments_lock */
     _Atomic uint32_t free_beside_twins;       /* of both: what only the cleaner may take */
-    uint64_t clean_rounds, clean_failures; /* rounds ended; rounds that freed nothing */
+    uint64_t clean_rounds, clean_failures;    /* rounds ended; rounds that freed nothing */
     bool cleaner_wanted;
     pthread_cond_t cleaner_cond;
     pthread_mutex_t clean_lock; /* one cleaner at a time */
@@ -218,10 +218,10 @@ struct pmkv {
     } life; /* since the pool was made; work_lock */
     pthread_mutex_t work_lock;
     pthread_cond_t work_cond, scrub_cond;
-    struct work_queue pending;  /* pages to repair */
-    struct work_queue behind;   /* copies a crash left behind: written again at open */
+    struct work_queue pending;   /* pages to repair */
+    struct work_queue behind;    /* copies a crash left behind: written again at open */
     struct work_queue unfixable; /* pages that cannot be cleared and have no row to retire */
-    struct work_queue repaired; /* pages repaired since open: for the map */
+    struct work_queue repaired;  /* pages repaired since open: for the map */
     bool scrub_wanted, scrub_running, scan_running_now;
     uint64_t scrub_rate;
     struct scan_record scan;
@@ -243,7 +243,8 @@ struct pmkv {
     struct read_shard reads[READ_SHARDS];
 };
 
-/* Data pages are numbered through the row: page p, line l of the payload is at data[p*4096 + l*64]. */
+/* Data pages are numbered through the row: page p, line l of the payload is at data[p*4096 + l*64].
+ */
 static inline uint32_t row_payload(const struct pmkv *kv)
 {
     return kv->shape.row_payload;

@@ -10,8 +10,8 @@
 /* Numbers a reservation block holds: 2^32, so that an open costs one block and no put waits. */
 #define COUNTER_BLOCK (1ull << 32)
 
-/* Raises the version, brings the lifetime counts up to date and writes every copy. super_lock held by
- * nobody. 0 or -EIO. */
+/* Raises the version, brings the lifetime counts up to date and writes every copy. super_lock held
+ * by nobody. 0 or -EIO. */
 int super_store(struct pmkv *kv);
 
 #endif

@@ -3,8 +3,8 @@
 
 /*
  * The segment table: one header line per segment, 63 to a page, each page sealed with group checks
- * bound to the table's version. It is a cache of the headers, written at a clean close so that the next
- * open need not touch every segment; whenever it is in doubt the headers are read.
+ * bound to the table's version. It is a cache of the headers, written at a clean close so that the
+ * next open need not touch every segment; whenever it is in doubt the headers are read.
  */
 #include <errno.h>
 #include <stdlib.h>

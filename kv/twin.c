@@ -3,8 +3,8 @@
 
 /*
  * Twin slots: row_pages pages in one column of a twin segment, where the copy of an open row lives.
- * No twin lies in a loss unit of its row's columns (segment_take avoids the twins' arrays) nor of another
- * twin of the same set (they are in different columns).
+ * No twin lies in a loss unit of its row's columns (segment_take avoids the twins' arrays) nor of
+ * another twin of the same set (they are in different columns).
  */
 #include <errno.h>
 #include <stdlib.h>

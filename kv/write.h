@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Writing records. A put: lock key - find old - store in row and twins - flush - one fence - publish in the
- * index - unlock - return.
+ * Writing records. A put: lock key - find old - store in row and twins - flush - one fence -
+ * publish in the index - unlock - return.
  */
 #ifndef PMKV_KV_WRITE_H
 #define PMKV_KV_WRITE_H
@@ -57,8 +57,8 @@ enum pmkv_status write_allowed(struct pmkv *kv);
 enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t bytes,
                                struct manifest *out);
 void extents_drop(struct pmkv *kv, const struct manifest *m);
-/* Reads the value of a manifest to `dst`. PMKV_OK, E_LOST, E_IO, E_NO_MEMORY; PMKV_E_NOT_FOUND: a piece
- * is not there, look whether the key was written meanwhile. */
+/* Reads the value of a manifest to `dst`. PMKV_OK, E_LOST, E_IO, E_NO_MEMORY; PMKV_E_NOT_FOUND: a
+ * piece is not there, look whether the key was written meanwhile. */
 enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *dst);
 /* Loads and checks a found manifest. FIND_NONE: search again. */
 enum find_result manifest_read(struct pmkv *kv, struct found *f, struct manifest *out);

@@ -16,8 +16,8 @@
 void media_populate(struct media *m, uint64_t off, size_t bytes)
 {
     /* A file's stores go by pwrite; mapping its pages for writing would only make them dirty. */
-    int advice = m->backend == MEDIA_FILE || m->read_only ? MADV_POPULATE_READ
-                                                          : MADV_POPULATE_WRITE;
+    int advice =
+        m->backend == MEDIA_FILE || m->read_only ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
     if (m->base && off < m->size && bytes <= m->size - off)
         (void)madvise(m->base + off, bytes, advice);
 }

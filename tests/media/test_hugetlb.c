@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Shared memory in huge pages. Skipped where none are free (sysctl vm.nr_hugepages=8 gives some). */
+/* Shared memory in huge pages. Skipped where none are free (sysctl vm.nr_hugepages=8 gives some).
+ */
 #define _GNU_SOURCE
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -17,9 +17,9 @@ struct test_options {
     uint64_t pool_mib; /* size of the pool */
     enum pmkv_geometry geometry;
     bool filter_only; /* the program owns SIGBUS */
-    const char *dir; /* NULL: what the program thinks best, /dev/shm or PMKV_TEST_DIR */
-    bool self_test;  /* corrupt the oracle: the checker must notice */
-    bool keep;       /* keep the pool file */
+    const char *dir;  /* NULL: what the program thinks best, /dev/shm or PMKV_TEST_DIR */
+    bool self_test;   /* corrupt the oracle: the checker must notice */
+    bool keep;        /* keep the pool file */
 };
 
 enum test_option_kind { TEST_OPTION_FLAG, TEST_OPTION_NUMBER, TEST_OPTION_TEXT };
