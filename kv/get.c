@@ -10,18 +10,18 @@
 #include "lost.h"
 #include "write.h"
 
-static struct read_shard *read_shard(struct pmkv *kv)
+struct op_shard *op_shard(struct pmkv *kv)
 {
     static atomic_uint next;
     static _Thread_local uint32_t mine;
     if (mine == 0)
         mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) + 1;
-    return &kv->reads[mine % READ_SHARDS];
+    return &kv->ops[mine % OP_SHARDS];
 }
 
 static void count_read(struct pmkv *kv, bool hit)
 {
-    struct read_shard *shard = read_shard(kv);
+    struct op_shard *shard = op_shard(kv);
     atomic_ullong *counter = hit ? &shard->gets : &shard->misses;
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }

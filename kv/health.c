@@ -77,8 +77,7 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
     enum pmkv_status s = handle_enter(kv);
     if (s)
         return s;
-    struct pmkv_stats st = {.puts = kv->n.puts,
-                            .deletes = kv->n.deletes,
+    struct pmkv_stats st = {.deletes = kv->n.deletes,
                             .batches = kv->n.batches,
                             .keys = index_keys(kv->index),
                             .live_bytes = (uint64_t)atomic_load(&kv->live_units) * 8,
@@ -91,9 +90,11 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
                             .faults = kv->n.faults,
                             .check_failures = kv->n.check_failures,
                             .reads_rebuilt = kv->n.reads_rebuilt};
-    for (uint32_t i = 0; i < READ_SHARDS; i++) {
-        st.gets += kv->reads[i].gets;
-        st.misses += kv->reads[i].misses;
+    for (uint32_t i = 0; i < OP_SHARDS; i++) {
+        st.gets += kv->ops[i].gets;
+        st.misses += kv->ops[i].misses;
+        st.puts += kv->ops[i].puts;
+        st.user_bytes_written += kv->ops[i].user_bytes;
     }
     count_segments(kv, &st);
     *stats = st;

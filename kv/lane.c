@@ -194,12 +194,19 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
     return 0;
 }
 
+static void pad_to_line(struct row_buf *buf)
+{
+    uint32_t pad = -buf->fill & (LINE_BYTES - 1);
+    row_buf_zero(buf, buf->fill, pad);
+    buf->fill += pad;
+}
+
 /* A commit of several rows: what is in this row is fenced before the next row is begun, so that a
  * row with anything behind it is known to have been whole (I10). */
 static int commit_crosses_row(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
-    buf->fill = (buf->fill + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+    pad_to_line(buf);
     if (!row_store(kv, lane, buf))
         return -EFAULT;
     if (media_drain(kv->vol.media)) {
@@ -251,6 +258,8 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
     if (d->value_bytes)
         row_buf_write(buf, buf->fill + (uint32_t)sizeof h + d->key_bytes, d->value, d->value_bytes);
+    uint32_t used = (uint32_t)record_bytes(d->key_bytes, d->value_bytes);
+    row_buf_zero(buf, buf->fill + used, need - used);
     buf->fill += need;
     lane->added++;
     atomic_fetch_add_explicit(&kv->segments[buf->segment].unpublished, 1, memory_order_relaxed);
@@ -294,15 +303,20 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
     row_closed(kv, lane);
 }
 
-int lane_commit(struct pmkv *kv, struct lane *lane)
+int lane_store(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
-    buf->fill = (buf->fill + LINE_BYTES - 1) & ~(uint32_t)(LINE_BYTES - 1);
+    pad_to_line(buf);
     if (!row_store(kv, lane, buf)) {
         lane_abandon(kv, lane);
         return lane->must_close ? -EIO : -EFAULT;
     }
     row_progress(kv, buf, false);
+    return 0;
+}
+
+int lane_fence(struct pmkv *kv, struct lane *lane)
+{
     if (media_drain(kv->vol.media)) {
         write_failure(kv);
         lane_abandon(kv, lane);
@@ -311,6 +325,12 @@ int lane_commit(struct pmkv *kv, struct lane *lane)
     row_closed(kv, lane);
     lane->added = 0;
     return 0;
+}
+
+int lane_commit(struct pmkv *kv, struct lane *lane)
+{
+    int rc = lane_store(kv, lane);
+    return rc ? rc : lane_fence(kv, lane);
 }
 
 int lane_resume_row(struct pmkv *kv, struct lane *lane)

@@ -57,6 +57,17 @@ void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_
     }
 }
 
+void row_buf_zero(struct row_buf *buf, uint32_t offset, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
+        uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
+        memset(buf->data + page * PAGE_BYTES + in, 0, part);
+        offset += part;
+        bytes -= part;
+    }
+}
+
 /* --- storing ---------------------------------------------------------------------------------- */
 
 /* I15: a store that faults in one copy is no error; the page is noted and rebuilt before the close.
@@ -225,6 +236,7 @@ static void fill_last_group(struct pmkv *kv, struct lane *lane, struct row_buf *
     if (rest == 0)
         return;
     uint32_t end = in - rest + group_bytes(in / GROUP_BYTES);
+    row_buf_zero(buf, buf->fill, end - in);
     buf->fill += end - in;
     row_store(kv, lane, buf);
 }
@@ -297,7 +309,6 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->row = row;
     buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
     buf->fill = buf->stored = buf->groups_done = 0;
-    memset(buf->data, 0, (size_t)l->row_pages * PAGE_BYTES);
     for (uint32_t m = 0; m < l->parity_columns; m++)
         memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
     memset(buf->present, 0, sizeof buf->present);

@@ -179,6 +179,7 @@ enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *d
         case FIND_NOMEM:
             return PMKV_E_NO_MEMORY;
         case FIND_NONE:
+        case FIND_SLOW: /* find_key_quick's alone */
             return PMKV_E_NOT_FOUND;
         }
     }

@@ -55,6 +55,7 @@ enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
         return fail(PMKV_E_INVALID, "the value is NULL and its length is %llu",
                     (unsigned long long)op->value_bytes);
     op->khash = key_hash(op->key, op->key_bytes);
+    index_prefetch(kv->index, op->khash); /* the bucket arrives while the value is hashed */
     if (op->type == RECORD_PUT && op->value_bytes > inline_max(kv)) {
         s = extents_store(kv, op->value, op->value_bytes, &op->manifest);
         if (s)
@@ -158,6 +159,29 @@ void write_finish(struct pmkv *kv, struct write_op *op, bool failed)
 
 /* --- one record ------------------------------------------------------------------------------- */
 
+/* A put depends on no condition, so its old record is looked for while the stores of the new one are on
+ * their way: prefetch, store, compare, fence. */
+static int commit_put(struct pmkv *kv, struct lane *lane, struct write_op *op, struct draft *d)
+{
+    int rc = lane_add(kv, lane, d, &op->pos);
+    if (rc) {
+        lane_abandon(kv, lane);
+        return rc;
+    }
+    if (!op->looked)
+        find_prefetch(kv, op->khash);
+    rc = lane_store(kv, lane);
+    if (rc)
+        return rc;
+    if (!op->looked) {
+        enum find_result r =
+            find_key_quick(kv, op->key, op->key_bytes, op->khash, &op->old);
+        op->had = r == FIND_HIT;
+        op->looked = r == FIND_NONE || (r == FIND_HIT && op->old.h.type != RECORD_MANIFEST);
+    }
+    return lane_fence(kv, lane);
+}
+
 static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum space_class class)
 {
     struct draft d = write_draft(op, counter_next(kv, 1), 0);
@@ -167,18 +191,28 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
     struct lane *lane = lane_pick(kv);
     for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
         rc = lane_begin(kv, lane, write_packed(op), 1, class);
-        if (rc)
-            break;
-        rc = lane_add(kv, lane, &d, &op->pos);
         if (rc == 0)
-            rc = lane_commit(kv, lane);
-        else
-            lane_abandon(kv, lane);
+            rc = commit_put(kv, lane, op, &d);
     }
     lane_unlock(lane);
     if (rc == -ENOSPC)
         return fail(PMKV_E_FULL, "no segment is free");
     return rc ? status_of(rc) : PMKV_OK;
+}
+
+/* With the stripe locked: a delete looks first, for it depends on what it finds. */
+static enum pmkv_status write_locked(struct pmkv *kv, struct write_op *op, enum space_class class)
+{
+    enum pmkv_status s = PMKV_OK;
+    op->looked = op->type == RECORD_TOMBSTONE;
+    if (op->looked)
+        s = write_find_old(kv, op);
+    if (s == PMKV_OK)
+        s = commit_one(kv, op, class);
+    if (s == PMKV_OK && !op->looked && write_find_old(kv, op))
+        return fail(PMKV_E_IO, "the record is stored, but the one before it cannot be read: it "
+                               "counts from the next open on");
+    return s == PMKV_OK ? write_publish(kv, op) : s;
 }
 
 static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum space_class class)
@@ -190,13 +224,8 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
         if (s != PMKV_OK && (s != PMKV_E_FULL || class != SPACE_DELETE))
             return s; /* a delete may still fit in a row that is open */
         uint32_t stripe = index_stripe(op->khash);
-        index_prefetch(kv->index, op->khash);
         index_lock(kv->index, stripe);
-        s = write_find_old(kv, op);
-        if (s == PMKV_OK)
-            s = commit_one(kv, op, class);
-        if (s == PMKV_OK)
-            s = write_publish(kv, op);
+        s = write_locked(kv, op, class);
         index_unlock(kv->index, stripe);
         if (s != PMKV_E_FULL || attempt == 8 || !admitted)
             return s;
@@ -206,9 +235,12 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
     }
 }
 
-static void count_write(atomic_ullong *counter)
+/* By thread, so that writers share no line for it. */
+static void count_put(struct pmkv *kv, uint64_t bytes)
 {
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    struct op_shard *shard = op_shard(kv);
+    atomic_fetch_add_explicit(&shard->puts, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shard->user_bytes, bytes, memory_order_relaxed);
 }
 
 enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
@@ -230,8 +262,7 @@ enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, co
     write_finish(kv, &op, s != PMKV_OK);
     if (s == PMKV_OK) {
         index_grow_step(kv->index);
-        count_write(&kv->n.puts);
-        atomic_fetch_add_explicit(&kv->n.user_bytes, key_bytes + value_bytes, memory_order_relaxed);
+        count_put(kv, key_bytes + value_bytes);
     }
     return s;
 }
@@ -249,6 +280,6 @@ enum pmkv_status pmkv_delete(struct pmkv *kv, const void *key, size_t key_bytes)
         s = write_one(kv, &op, SPACE_DELETE);
     write_finish(kv, &op, s != PMKV_OK);
     if (s == PMKV_OK)
-        count_write(&kv->n.deletes);
+        atomic_fetch_add_explicit(&kv->n.deletes, 1, memory_order_relaxed);
     return s;
 }

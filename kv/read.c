@@ -228,7 +228,7 @@ struct wanted {
     const void *key;
     uint32_t key_bytes;
     uint64_t hash, khash;
-    bool extent, locked;
+    bool extent, locked, quick;
 };
 
 enum candidate { CANDIDATE_HIT, CANDIDATE_OTHER, CANDIDATE_BAD };
@@ -303,7 +303,7 @@ static enum candidate judge_rebuilt(const struct wanted *w, struct found *f)
     return CANDIDATE_OTHER;
 }
 
-enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM };
+enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM, STEP_SLOW };
 
 /* The cold half: the candidate could not be read. */
 static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struct wanted *w,
@@ -340,12 +340,19 @@ static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struc
     return m == LOST_OTHER ? STEP_NEXT : STEP_LOST;
 }
 
+static void prefetch_record(struct pmkv *kv, struct row_place place)
+{
+    uint64_t page = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
+                                         place.offset / PAGE_PAYLOAD_BYTES);
+    media_prefetch(kv->vol.media, page + place.offset % PAGE_PAYLOAD_BYTES, GROUP_BYTES);
+}
+
 static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct found *f)
 {
     f->pos = (struct log_pos){slot_position(f->ref.slot)};
     if (__builtin_expect(pos_is_lost(f->pos), 0)) {
-        if (w->extent)
-            return STEP_NEXT;
+        if (w->extent || w->quick)
+            return w->quick ? STEP_SLOW : STEP_NEXT;
         enum lost_match m =
             lost_match_id(kv, f->pos.v & ~POSITION_LOST, w->key, w->key_bytes, w->hash);
         f->h = (struct record_header){0};
@@ -358,18 +365,14 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
      * taken again since the slot was read, and its records need not be fenced yet (I2). */
     if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
         return STEP_AGAIN;
-    media_prefetch(kv->vol.media,
-                   layout_data_page_off(&kv->vol.layout, place.segment, place.row,
-                                        place.offset / PAGE_PAYLOAD_BYTES) +
-                       place.offset % PAGE_PAYLOAD_BYTES,
-                   GROUP_BYTES);
+    prefetch_record(kv, place);
     switch (judge(kv, w, f)) {
     case CANDIDATE_HIT:
         return STEP_HIT;
     case CANDIDATE_OTHER:
         return STEP_NEXT;
     default:
-        return step_bad(kv, w, f);
+        return w->quick ? STEP_SLOW : step_bad(kv, w, f);
     }
 }
 
@@ -396,6 +399,8 @@ again:
             return FIND_IO;
         case STEP_NOMEM:
             return FIND_NOMEM;
+        case STEP_SLOW:
+            return FIND_SLOW;
         }
     }
     if (!index_find_settled(&f))
@@ -406,14 +411,33 @@ again:
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out)
 {
-    struct wanted w = {key, key_bytes, khash, khash, false, locked};
+    struct wanted w = {key, key_bytes, khash, khash, false, locked, false};
     return find(kv, &w, out);
+}
+
+enum find_result find_key_quick(struct pmkv *kv, const void *key, uint32_t key_bytes,
+                                uint64_t khash, struct found *out)
+{
+    struct wanted w = {key, key_bytes, khash, khash, false, true, true};
+    return find(kv, &w, out);
+}
+
+void find_prefetch(struct pmkv *kv, uint64_t khash)
+{
+    struct index_find f;
+    struct slot_ref ref;
+    index_find_begin(kv->index, khash, &f);
+    while (index_find_next(&f, &ref)) {
+        struct log_pos pos = {slot_position(ref.slot)};
+        if (!pos_is_lost(pos))
+            prefetch_record(kv, pos_place(&kv->shape, pos));
+    }
 }
 
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out)
 {
-    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked};
+    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked, false};
     return find(kv, &w, out);
 }
 

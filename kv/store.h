@@ -149,14 +149,14 @@ struct work_queue {
 };
 
 struct counters {
-    _Alignas(64) atomic_ullong puts, deletes, batches, user_bytes;
+    _Alignas(64) atomic_ullong deletes, batches, user_bytes;
     _Alignas(64) atomic_ullong faults, check_failures, reads_rebuilt;
     atomic_ullong segments_cleaned, records_moved;
 };
-/* Reads are counted by thread, so that readers share no line. */
-enum { READ_SHARDS = 64 };
-struct read_shard {
-    _Alignas(64) atomic_ullong gets, misses;
+/* Counted by thread, so that threads share no line for it. */
+enum { OP_SHARDS = 64 };
+struct op_shard {
+    _Alignas(64) atomic_ullong gets, misses, puts, user_bytes;
 };
 
 struct scan_record { /* bytes of the scan state's meta record */
@@ -240,7 +240,7 @@ struct pmkv {
     uint64_t capacity_units;
     uint32_t reserve_segments;
     struct counters n;
-    struct read_shard reads[READ_SHARDS];
+    struct op_shard ops[OP_SHARDS];
 };
 
 /* Data pages are numbered through the row: page p, line l of the payload is at data[p*4096 + l*64].

@@ -28,6 +28,7 @@ struct write_op {
     /* Under the stripe lock: */
     struct found old;
     bool had; /* a slot of the key exists */
+    bool looked; /* for the old record */
     struct log_pos pos;
     struct manifest old_manifest; /* extents to drop after publishing */
     bool drop_extents;
