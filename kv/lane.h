@@ -58,8 +58,8 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
  * lane_abandon. Adds one to the segment's unpublished count, which the caller takes back (I5). */
 int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos);
 
-/* The two halves of lane_commit: step 2, and step 4. A writer may look for the old record between them,
- * while its stores are on their way. Errors as lane_commit. */
+/* The two halves of lane_commit: step 2, and step 4. A writer may look for the old record between
+ * them, while its stores are on their way. Errors as lane_commit. */
 int lane_store(struct pmkv *kv, struct lane *lane);
 int lane_fence(struct pmkv *kv, struct lane *lane);
 
@@ -119,7 +119,8 @@ static inline bool twins_are_parity(const struct pmkv *kv)
 /* Copies payload bytes out of a row's DRAM image. */
 void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes);
 void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes);
-/* Behind the fill the image holds what an earlier row left there; padding is zeroed as it is taken. */
+/* Behind the fill the image holds what an earlier row left there; padding is zeroed as it is taken.
+ */
 void row_buf_zero(struct row_buf *buf, uint32_t offset, uint32_t bytes);
 
 /* --- twins (twin.c) --------------------------------------------------------------------------- */

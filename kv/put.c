@@ -159,8 +159,8 @@ void write_finish(struct pmkv *kv, struct write_op *op, bool failed)
 
 /* --- one record ------------------------------------------------------------------------------- */
 
-/* A put depends on no condition, so its old record is looked for while the stores of the new one are on
- * their way: prefetch, store, compare, fence. */
+/* A put depends on no condition, so its old record is looked for while the stores of the new one
+ * are on their way: prefetch, store, compare, fence. */
 static int commit_put(struct pmkv *kv, struct lane *lane, struct write_op *op, struct draft *d)
 {
     int rc = lane_add(kv, lane, d, &op->pos);
@@ -174,8 +174,7 @@ static int commit_put(struct pmkv *kv, struct lane *lane, struct write_op *op, s
     if (rc)
         return rc;
     if (!op->looked) {
-        enum find_result r =
-            find_key_quick(kv, op->key, op->key_bytes, op->khash, &op->old);
+        enum find_result r = find_key_quick(kv, op->key, op->key_bytes, op->khash, &op->old);
         op->had = r == FIND_HIT;
         op->looked = r == FIND_NONE || (r == FIND_HIT && op->old.h.type != RECORD_MANIFEST);
     }

@@ -340,7 +340,10 @@ static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struc
     return m == LOST_OTHER ? STEP_NEXT : STEP_LOST;
 }
 
-static void prefetch_record(struct pmkv *kv, struct row_place place)
+/* Always inline: a function that only prefetches has no effect the compiler knows of, and its call
+ * may be dropped (seen with gcc 12: a get took 1.25 times as long). */
+static inline __attribute__((always_inline)) void prefetch_record(struct pmkv *kv,
+                                                                  struct row_place place)
 {
     uint64_t page = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
                                          place.offset / PAGE_PAYLOAD_BYTES);
@@ -437,7 +440,8 @@ void find_prefetch(struct pmkv *kv, uint64_t khash)
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out)
 {
-    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked, false};
+    struct wanted w = {key,    sizeof *key, extent_hash(key), hash64(key, sizeof *key), true,
+                       locked, false};
     return find(kv, &w, out);
 }
 

@@ -34,8 +34,8 @@ enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM, FIND_SLO
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out);
 
-/* As find_key under the stripe lock, for a caller who also holds a lane: whatever is damaged, lost or
- * cannot be read at once gives FIND_SLOW and is left to find_key. */
+/* As find_key under the stripe lock, for a caller who also holds a lane: whatever is damaged, lost
+ * or cannot be read at once gives FIND_SLOW and is left to find_key. */
 enum find_result find_key_quick(struct pmkv *kv, const void *key, uint32_t key_bytes,
                                 uint64_t khash, struct found *out);
 /* Prefetches the records under the key's candidate slots. */

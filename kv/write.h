@@ -27,7 +27,7 @@ struct write_op {
     bool skip;                /* a delete of what is not there */
     /* Under the stripe lock: */
     struct found old;
-    bool had; /* a slot of the key exists */
+    bool had;    /* a slot of the key exists */
     bool looked; /* for the old record */
     struct log_pos pos;
     struct manifest old_manifest; /* extents to drop after publishing */
