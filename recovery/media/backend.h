@@ -53,7 +53,8 @@ void media_delete(struct media *m);
 struct media_counter *media_counter(struct media *m);
 
 /* Not a locked add: that would drain the write-combining buffers between the stores of one commit,
- * which costs as much as a second fence (100 ns). Two threads that share a counter may lose a count.
+ * which costs as much as a second fence (100 ns). Two threads that share a counter may lose a
+ * count.
  */
 static inline void count_add(atomic_ullong *counter, size_t by)
 {
