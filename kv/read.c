@@ -148,7 +148,7 @@ static enum find_result rebuild_record(struct pmkv *kv, struct log_pos pos, uint
                                        uint8_t **record)
 {
     struct row_place place = pos_place(&kv->shape, pos);
-    if (generation == 0)
+    if (generation == 0 || generation == GENERATION_CHANGING)
         return FIND_NONE; /* it was freed: the slot has moved */
     if (media_present(kv->vol.media) && medium_in_doubt(kv, 0))
         return FIND_IO; /* I14: also for what the lanes still have in DRAM */

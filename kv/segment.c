@@ -33,14 +33,15 @@ void segment_header_encode(const struct pmkv *kv, uint32_t segment, uint16_t col
         state = SEGMENT_SEALED;
     else if (state == SEGMENT_SEALED)
         state = SEGMENT_OPEN; /* its records are not all in summaries yet: open reads them */
+    bool free = state == SEGMENT_FREE || state == SEGMENT_ENDING;
     *out = (struct segment_header){
-        .generation = atomic_load_explicit(&s->generation, memory_order_relaxed),
+        .generation = free ? 0 : atomic_load_explicit(&s->generation, memory_order_relaxed),
         .version = s->header_version,
         .retired_rows = s->retired_rows,
         .segment = segment,
         .column = column,
-        .state = state,
-        .kind = s->kind,
+        .state = free ? SEGMENT_FREE : state,
+        .kind = free ? KIND_NONE : s->kind,
         .rows_used = s->rows_used,
         .records = s->records,
     };
@@ -291,6 +292,9 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     struct segment *s = &kv->segments[segment];
     segment_probe(kv, segment);
     uint64_t generation = counter_next(kv, 1);
+    atomic_store_explicit(&s->generation, GENERATION_CHANGING, memory_order_seq_cst);
+    while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
+        sched_yield(); /* a repair of the free segment is at its last page (I13) */
     s->kind = kind;
     s->rows_used = 0;
     s->summarised = false;
@@ -303,8 +307,6 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     atomic_store_explicit(&s->rows_durable, 0, memory_order_relaxed);
     atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);
     atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
-    while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
-        sched_yield(); /* a repair of the free segment is at its last page (I13) */
     if (generation && segment_write_headers(kv, segment) == 0)
         return 0;
     pthread_mutex_lock(&kv->segments_lock);
@@ -362,7 +364,8 @@ bool segment_pin(struct pmkv *kv, uint32_t segment, uint64_t generation)
 {
     struct segment *s = &kv->segments[segment];
     atomic_fetch_add_explicit(&s->pins, 1, memory_order_seq_cst);
-    if (atomic_load_explicit(&s->generation, memory_order_seq_cst) == generation)
+    if (generation != GENERATION_CHANGING &&
+        atomic_load_explicit(&s->generation, memory_order_seq_cst) == generation)
         return true;
     atomic_fetch_sub_explicit(&s->pins, 1, memory_order_release);
     return false;
@@ -377,16 +380,13 @@ int segment_end(struct pmkv *kv, uint32_t segment)
 {
     struct segment *s = &kv->segments[segment];
     uint64_t generation = atomic_load_explicit(&s->generation, memory_order_relaxed);
-    uint8_t kind = s->kind;
     uint8_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
     /* I13: nobody may repair by the old generation what a new one is being written to. */
-    atomic_store_explicit(&s->generation, 0, memory_order_seq_cst);
+    atomic_store_explicit(&s->generation, GENERATION_CHANGING, memory_order_seq_cst);
     while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
         sched_yield();
-    atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
-    s->kind = KIND_NONE;
+    atomic_store_explicit(&s->state, SEGMENT_ENDING, memory_order_relaxed);
     if (segment_write_headers(kv, segment)) {
-        s->kind = kind;
         atomic_store_explicit(&s->state, state, memory_order_relaxed);
         atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
         return -EIO;
@@ -396,7 +396,10 @@ int segment_end(struct pmkv *kv, uint32_t segment)
     atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);
     s->rows_used = 0;
     entries_free(&s->pending);
-    pthread_mutex_lock(&kv->segments_lock);
+    pthread_mutex_lock(&kv->segments_lock); /* from here on it may be claimed */
+    s->kind = KIND_NONE;
+    atomic_store_explicit(&s->generation, 0, memory_order_seq_cst);
+    atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
     kv->free_count++;
     kv->free_beside_twins += s->beside_twins;
     pthread_cond_broadcast(&kv->space_cond);

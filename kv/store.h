@@ -46,7 +46,10 @@ enum segment_state {
     SEGMENT_SEALED = 3,
     SEGMENT_READY = 4,    /* in memory only; open on the medium */
     SEGMENT_CLEANING = 5, /* in memory only; sealed on the medium */
+    SEGMENT_ENDING = 6,   /* in memory only; its free headers are being written */
 };
+/* In memory: the segment is between two generations; nobody pins it. */
+#define GENERATION_CHANGING UINT64_MAX
 enum segment_kind { KIND_NONE = 0, KIND_LOG = 1, KIND_META = 2, KIND_TWIN = 3 };
 
 /* Where a meta record is, and its value's bytes. */
@@ -64,19 +67,19 @@ struct segment {
     _Atomic uint32_t pins;         /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint8_t state;
-    uint8_t kind;
-    bool summarised;   /* all its records are in summary parts */
+    _Atomic uint8_t kind;
+    _Atomic bool summarised;   /* all its records are in summary parts */
     bool beside_twins; /* in an array that holds twins: lanes with twins do not take it */
     bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much
                   */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
-    uint32_t rows_used;
-    uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
-    uint64_t header_version;
-    uint64_t sealed_seq;    /* counter when sealed: its age for the cleaner */
+    _Atomic uint32_t rows_used;
+    _Atomic uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
+    _Atomic uint64_t header_version;
+    _Atomic uint64_t sealed_seq;    /* counter when sealed: its age for the cleaner */
     struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
-    bool stuck;             /* the cleaner cannot empty it before the next open */
-    uint32_t records;       /* entries in its summary parts */
+    _Atomic bool stuck;             /* the cleaner cannot empty it before the next open */
+    _Atomic uint32_t records;       /* entries in its summary parts */
     uint32_t part_count, part_capacity;
     struct meta_ref *parts; /* summary parts, in order; meta lane's lock */
 };
