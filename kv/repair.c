@@ -53,6 +53,8 @@ static enum repair_outcome write_page(struct pmkv *kv, uint64_t off, const uint8
         return REPAIR_LATER; /* I14 */
     pthread_mutex_lock(&kv->repair_lock);
     int rc = media_recovery_write(media_recover(kv->vol.media, off), page);
+    if (rc == -EIO) /* once more: it may have been hit again just now, and a verdict is for good */
+        rc = media_recovery_write(media_recover(kv->vol.media, off), page);
     pthread_mutex_unlock(&kv->repair_lock);
     if (rc == 0) {
         note_repaired(kv, off);
@@ -137,6 +139,16 @@ static void blank_page(struct pmkv *kv, uint64_t off)
     pthread_mutex_unlock(&kv->repair_lock);
 }
 
+bool row_was_skipped(struct pmkv *kv, struct row_ref ref, const struct row_image *image)
+{
+    if (!(kv->segments[ref.segment].retired_rows >> ref.row & 1))
+        return false;
+    for (uint32_t i = 0; i < image->page_count; i++)
+        if (image->info[i].good | image->info[i].absent)
+            return false;
+    return true;
+}
+
 /* A closed row: decode, check, write back. */
 static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, struct place p,
                                          uint64_t off)
@@ -148,6 +160,10 @@ static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, st
     uint32_t index = p.column * kv->vol.layout.chunk_pages + p.page;
     const struct row_page *info = &image.info[index];
     enum repair_outcome r = REPAIR_DONE;
+    if (row_was_skipped(kv, ref, &image)) {
+        row_image_free(&image);
+        return REPAIR_DONE;
+    }
     if ((info->good | info->absent) != 0xffff || info->poisoned) {
         row_decode(&kv->vol, ref, &image);
         row_seal(&kv->vol, ref, &image);

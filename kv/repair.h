@@ -30,6 +30,9 @@ enum repair_outcome repair_page_now(struct pmkv *kv, uint64_t off, const uint8_t
 /* Repairs whatever stands at the page of pool offset `off`. No locks held. */
 enum repair_outcome repair_place(struct pmkv *kv, uint64_t off);
 
+/* Is this a retired row that its lane passed over? Nothing of this generation is in it then. */
+bool row_was_skipped(struct pmkv *kv, struct row_ref ref, const struct row_image *image);
+
 /* Works through the pending queue once; returns how many are left. */
 uint32_t repair_pending(struct pmkv *kv);
 

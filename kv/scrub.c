@@ -124,7 +124,8 @@ static void look_closed_row(struct pmkv *kv, struct row_ref ref, struct row_imag
 {
     const struct layout *l = &kv->vol.layout;
     row_load(&kv->vol, ref, image);
-    if (image->bad_pages == 0 || !segment_pin(kv, ref.segment, ref.generation))
+    if (image->bad_pages == 0 || row_was_skipped(kv, ref, image) ||
+        !segment_pin(kv, ref.segment, ref.generation))
         return; /* good; or freed meanwhile */
     for (uint32_t i = 0; i < image->page_count; i++) {
         const struct row_page *p = &image->info[i];

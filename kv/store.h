@@ -68,18 +68,19 @@ struct segment {
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint8_t state;
     _Atomic uint8_t kind;
-    _Atomic bool summarised;   /* all its records are in summary parts */
-    bool beside_twins; /* in an array that holds twins: lanes with twins do not take it */
+    _Atomic bool summarised; /* all its records are in summary parts */
+    bool beside_twins;       /* in an array that holds twins: lanes with twins do not take it */
     bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much
                   */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
     _Atomic uint32_t rows_used;
-    _Atomic uint64_t retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
+    _Atomic uint64_t
+        retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
     _Atomic uint64_t header_version;
-    _Atomic uint64_t sealed_seq;    /* counter when sealed: its age for the cleaner */
-    struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
-    _Atomic bool stuck;             /* the cleaner cannot empty it before the next open */
-    _Atomic uint32_t records;       /* entries in its summary parts */
+    _Atomic uint64_t sealed_seq; /* counter when sealed: its age for the cleaner */
+    struct entries pending;      /* entries not in a summary part yet; lane lock, then sealer */
+    _Atomic bool stuck;          /* the cleaner cannot empty it before the next open */
+    _Atomic uint32_t records;    /* entries in its summary parts */
     uint32_t part_count, part_capacity;
     struct meta_ref *parts; /* summary parts, in order; meta lane's lock */
 };

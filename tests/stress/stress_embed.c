@@ -9,6 +9,7 @@
 #define _GNU_SOURCE /* memfd_create */
 #endif
 #include <pthread.h>
+#include <stdatomic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ static const char *dir;
  */
 
 static sigjmp_buf escape;
-static volatile sig_atomic_t own_signals, passed_on, taken_by_filter;
+static atomic_int own_signals, passed_on, taken_by_filter;
 static void *volatile own_address;
 
 static void own_handler(int number, siginfo_t *info, void *context)
