@@ -117,8 +117,8 @@ enum lane_kind { LANE_USER = 0, LANE_CLEANER = 1, LANE_META = 2 };
 struct lane {
     pthread_mutex_t lock;
     enum lane_kind kind;
-    bool whole_rows; /* rows are stored whole, with parity, in one epoch: no twins needed */
-    int64_t segment; /* -1: none */
+    bool whole_rows;         /* rows are stored whole, with parity, in one epoch: no twins needed */
+    _Atomic int64_t segment; /* -1: none; changed under the lock */
     uint32_t next_row;
     uint32_t current; /* index in rows */
     struct row_buf rows[LANE_SETS];
