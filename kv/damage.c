@@ -2,6 +2,7 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 #include "damage.h"
+#include "segment.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -82,7 +83,11 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
     uint64_t page = off & ~(uint64_t)(PAGE_BYTES - 1);
     atomic_fetch_add_explicit(kind == DAMAGE_POISON ? &kv->n.faults : &kv->n.check_failures, 1,
                               memory_order_relaxed);
+    struct place place = layout_locate(&kv->vol.layout, page);
+    bool retired = place_retired(kv, &place); /* known, also from an earlier open */
     pthread_mutex_lock(&kv->work_lock);
+    if (retired)
+        queue_add(&kv->unfixable, page);
     bool fresh = !queue_has(&kv->unfixable, page) && queue_add(&kv->pending, page);
     if (fresh) {
         queue_remove(&kv->repaired, page);

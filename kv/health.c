@@ -243,20 +243,17 @@ static void classify_row_page(struct pmkv *kv, struct place p, struct pmkv_range
 {
     const struct segment *s = &kv->segments[p.segment];
     uint8_t state = atomic_load_explicit(&s->state, memory_order_relaxed);
-    uint32_t bit = p.row;
     r->segment = p.segment;
     r->row = p.row;
     r->column = p.column;
     r->kind = p.column < kv->vol.layout.data_columns ? PMKV_RANGE_DATA : PMKV_RANGE_PARITY;
     if (state == SEGMENT_FREE || state == SEGMENT_READY)
         r->kind = PMKV_RANGE_FREE;
-    else if (s->kind == KIND_TWIN) {
-        const struct layout *l = &kv->vol.layout;
+    else if (s->kind == KIND_TWIN)
         r->kind = PMKV_RANGE_TWIN;
-        bit = (p.row * l->chunk_pages + p.page) / l->row_pages * l->columns + p.column;
-    } else if (p.row >= s->rows_used)
+    else if (p.row >= s->rows_used)
         r->kind = PMKV_RANGE_FREE;
-    if (bit < 64 && s->retired_rows >> bit & 1)
+    if (place_retired(kv, &p))
         r->state = PMKV_RANGE_RETIRED;
 }
 

@@ -407,6 +407,18 @@ int segment_end(struct pmkv *kv, uint32_t segment)
     return 0;
 }
 
+bool place_retired(const struct pmkv *kv, const struct place *p)
+{
+    const struct layout *l = &kv->vol.layout;
+    if (p->kind != PLACE_ROW)
+        return false;
+    const struct segment *s = &kv->segments[p->segment];
+    uint32_t bit = p->row;
+    if (s->kind == KIND_TWIN)
+        bit = (p->row * l->chunk_pages + p->page) / l->row_pages * l->columns + p->column;
+    return bit < 64 && s->retired_rows >> bit & 1;
+}
+
 int segment_retire_row(struct pmkv *kv, uint32_t segment, uint32_t row)
 {
     struct segment *s = &kv->segments[segment];

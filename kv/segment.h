@@ -78,6 +78,9 @@ int segment_retire_row(struct pmkv *kv, uint32_t segment, uint32_t row);
 /* After twins were given out: which segments lie beside them. */
 void segments_note_twins(struct pmkv *kv);
 
+/* Does the page stand in a row, or a twin slot, that is retired? */
+bool place_retired(const struct pmkv *kv, const struct place *p);
+
 /* Free segments a class may still take. */
 int64_t segment_room(const struct pmkv *kv, enum space_class class);
 
