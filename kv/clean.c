@@ -79,21 +79,6 @@ static bool arena_keep(struct cleaning *c, const void *key, uint32_t bytes, size
 
 /* --- step 4: publishing ----------------------------------------------------------------------- */
 
-static bool slot_at(struct pmkv *kv, uint64_t hash, struct log_pos pos, struct slot_ref *out)
-{
-    struct index_find f;
-    index_find_begin(kv->index, hash, &f);
-    while (index_find_next(&f, out))
-        if (slot_position(out->slot) == pos.v)
-            return true;
-    return false;
-}
-
-static bool is_version(uint8_t type)
-{
-    return type == RECORD_PUT || type == RECORD_MANIFEST;
-}
-
 /* I8: adds to the older count of the key's slot; a tombstone without older versions goes. */
 static void older_adjust(struct pmkv *kv, const uint8_t *key, uint32_t key_bytes, uint64_t hash,
                          int by)
@@ -126,7 +111,7 @@ static void publish_move(struct cleaning *c, struct move *m)
     uint32_t to = pos_place(&kv->shape, m->to).segment;
     uint32_t from = pos_place(&kv->shape, m->from).segment;
     index_lock(kv->index, index_stripe(m->hash));
-    bool current = slot_at(kv, m->hash, m->from, &ref);
+    bool current = index_find_position(kv->index, m->hash, m->from.v, &ref);
     if (current) { /* I6: only if nobody wrote the key meanwhile */
         index_replace(kv->index, &ref, slot_with(ref.slot, m->to.v, slot_older(ref.slot)));
         live_add(kv, to, m->units);
@@ -134,7 +119,7 @@ static void publish_move(struct cleaning *c, struct move *m)
     }
     index_unlock(kv->index, index_stripe(m->hash));
     m->current = current;
-    if (!current && is_version(m->type))
+    if (!current && record_is_version(m->type))
         older_adjust(kv, c->arena + m->key_at, m->key_bytes, m->hash, 1);
     atomic_fetch_sub_explicit(&kv->segments[to].unpublished, 1, memory_order_release);
 }
@@ -250,7 +235,7 @@ static bool drop_tombstone(struct pmkv *kv, const struct entry *e, struct log_po
     struct slot_ref ref;
     bool gone = false;
     index_lock(kv->index, index_stripe(e->hash));
-    if (slot_at(kv, e->hash, pos, &ref) && slot_older(ref.slot) == 0) {
+    if (index_find_position(kv->index, e->hash, pos.v, &ref) && slot_older(ref.slot) == 0) {
         index_remove(kv->index, &ref);
         live_add(kv, pos_place(&kv->shape, pos).segment,
                  -(int64_t)units_of(record_packed(e->key_bytes, e->value_bytes)));
@@ -294,10 +279,10 @@ static int clean_entry(struct cleaning *c, uint32_t victim, const struct entry *
         return move_meta(c, e, pos);
     struct slot_ref ref;
     index_lock(kv->index, index_stripe(e->hash));
-    bool live = slot_at(kv, e->hash, pos, &ref);
+    bool live = index_find_position(kv->index, e->hash, pos.v, &ref);
     index_unlock(kv->index, index_stripe(e->hash));
     if (!live)
-        return is_version(e->type) ? note_gone(c, e, pos) : 0;
+        return record_is_version(e->type) ? note_gone(c, e, pos) : 0;
     if (e->type == RECORD_TOMBSTONE && drop_tombstone(kv, e, pos))
         return 0;
     uint8_t *record;
@@ -314,7 +299,7 @@ static int clean_entry(struct cleaning *c, uint32_t victim, const struct entry *
         /* damage is never copied forward (I6): it is entered as lost */
         lost_discover(kv, (struct row_ref){victim, place.row, generation});
         index_lock(kv->index, index_stripe(e->hash));
-        live = slot_at(kv, e->hash, pos, &ref);
+        live = index_find_position(kv->index, e->hash, pos.v, &ref);
         index_unlock(kv->index, index_stripe(e->hash));
         return live ? -EAGAIN : 0;
     case FIND_NOMEM:
@@ -367,7 +352,7 @@ static void count_versions(struct cleaning *c)
     struct pmkv *kv = c->kv;
     for (uint32_t i = 0; i < c->published; i++) {
         const struct move *m = &c->moves[i];
-        if (m->current && is_version(m->type) &&
+        if (m->current && record_is_version(m->type) &&
             !was_freed(kv, pos_place(&kv->shape, m->from).segment, m->generation))
             older_adjust(kv, c->arena + m->key_at, m->key_bytes, m->hash, 1);
     }

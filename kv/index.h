@@ -121,6 +121,18 @@ static inline bool index_slot_unchanged(const struct slot_ref *ref)
     return atomic_load_explicit(ref->at, memory_order_acquire) == ref->slot.v;
 }
 
+/* The slot of the hash that names this position; under the stripe lock. */
+static inline bool index_find_position(const struct index *ix, uint64_t hash, uint64_t position,
+                                       struct slot_ref *out)
+{
+    struct index_find f;
+    index_find_begin(ix, hash, &f);
+    while (index_find_next(&f, out))
+        if (slot_position(out->slot) == position)
+            return true;
+    return false;
+}
+
 /* Under the stripe lock of the hash. The ref comes from a search under this lock. index_insert may
  * fail with -ENOMEM, and then nothing changed. Publishing is a release store. */
 int index_insert(struct index *ix, uint64_t hash, struct slot slot);

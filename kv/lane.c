@@ -95,6 +95,17 @@ struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **
     return NULL;
 }
 
+struct lane *lane_writing(struct pmkv *kv, uint32_t segment)
+{
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        lane_lock(&kv->lanes[i]);
+        if (kv->lanes[i].segment == segment)
+            return &kv->lanes[i];
+        lane_unlock(&kv->lanes[i]);
+    }
+    return NULL;
+}
+
 /* --- a commit --------------------------------------------------------------------------------- */
 
 static struct row_buf *current_row(struct lane *lane)

@@ -89,6 +89,9 @@ uint32_t lane_room(const struct pmkv *kv, const struct lane *lane);
 /* The lane that has this row in DRAM, locked, and the buffer; NULL when none has. */
 struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **buf);
 
+/* The lane that writes this segment now, locked; NULL when none does. */
+struct lane *lane_writing(struct pmkv *kv, uint32_t segment);
+
 /* --- rows of a lane (lane_row.c) -------------------------------------------------------------- */
 
 int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class);

@@ -290,17 +290,6 @@ static int parts_foreach(struct pmkv *kv, uint32_t segment,
     return rc;
 }
 
-static struct lane *lane_of_segment(struct pmkv *kv, uint32_t segment)
-{
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
-        lane_lock(&kv->lanes[i]);
-        if (kv->lanes[i].segment == segment)
-            return &kv->lanes[i];
-        lane_unlock(&kv->lanes[i]);
-    }
-    return NULL;
-}
-
 int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, const struct entry *e),
                     void *arg)
 {
@@ -308,7 +297,7 @@ int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, cons
     pthread_mutex_lock(&kv->seal_lock);
     int rc = parts_foreach(kv, segment, fn, arg);
     if (rc == 0) {
-        struct lane *lane = lane_of_segment(kv, segment);
+        struct lane *lane = lane_writing(kv, segment);
         struct entries_reader r = {.bytes = s->pending.bytes, .used = s->pending.used};
         struct entry e;
         while (rc == 0 && entries_next(&r, &e) == 1)

@@ -115,6 +115,13 @@ static inline bool record_check_holds(const struct record_header *h, uint64_t kh
 /* Rule 2, before lengths are used: does it look like a record that fits in `room` bytes? */
 bool record_shape_holds(const struct record_header *h, uint64_t room);
 
+/* Is it a version of its key's value, which an older-versions count counts (I8)? A tombstone is
+ * none. */
+static inline bool record_is_version(uint8_t type)
+{
+    return type == RECORD_PUT || type == RECORD_MANIFEST;
+}
+
 static inline uint16_t record_epoch(const struct record_header *h)
 {
     return (uint16_t)h->check_epoch;

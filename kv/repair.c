@@ -190,17 +190,6 @@ static enum repair_outcome repair_empty(struct pmkv *kv, struct place p, uint64_
     return r;
 }
 
-static struct lane *lane_writing(struct pmkv *kv, uint32_t segment)
-{
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
-        lane_lock(&kv->lanes[i]);
-        if (kv->lanes[i].segment == segment)
-            return &kv->lanes[i];
-        lane_unlock(&kv->lanes[i]);
-    }
-    return NULL;
-}
-
 /* A row nobody wrote yet, of a segment that is ready or open. */
 static enum repair_outcome repair_unwritten(struct pmkv *kv, struct place p, uint64_t off)
 {

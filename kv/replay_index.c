@@ -25,11 +25,6 @@ static int note(struct notes *n, struct noted noted)
     return 0;
 }
 
-static bool is_version(uint8_t type)
-{
-    return type == RECORD_PUT || type == RECORD_MANIFEST;
-}
-
 /* What stands under a slot that may be of the same key. */
 struct standing {
     struct slot_ref ref;
@@ -125,7 +120,7 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
         rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
         if (rc == 0) {
             live_add(kv, segment, units);
-            index_keys_add(kv->index, stripe, is_version(e->type));
+            index_keys_add(kv->index, stripe, record_is_version(e->type));
         }
         return rc;
     }
@@ -133,11 +128,13 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
     if (e->seq > st.h.seq) {
         uint32_t before =
             pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
-        index_replace(kv->index, &st.ref, slot_make(pos.v, older + is_version(st.h.type), e->hash));
+        index_replace(kv->index, &st.ref,
+                      slot_make(pos.v, older + record_is_version(st.h.type), e->hash));
         live_add(kv, before, -standing_units(&st.h));
         live_add(kv, segment, units);
-        index_keys_add(kv->index, stripe, is_version(e->type) - is_version(st.h.type));
-    } else if (is_version(e->type)) {
+        index_keys_add(kv->index, stripe,
+                       record_is_version(e->type) - record_is_version(st.h.type));
+    } else if (record_is_version(e->type)) {
         /* Two copies with one number, as the cleaner leaves them in a crash: the readable one
          * serves. */
         bool other = e->seq == st.h.seq && st.unreadable;
@@ -197,16 +194,6 @@ int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
 
 /* --- afterwards ------------------------------------------------------------------------------- */
 
-static bool slot_current(struct pmkv *kv, const struct noted *n, struct slot_ref *ref)
-{
-    struct index_find f;
-    index_find_begin(kv->index, n->hash, &f);
-    while (index_find_next(&f, ref))
-        if (slot_position(ref->slot) == n->pos.v)
-            return true;
-    return false;
-}
-
 static int compare_ids(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -217,7 +204,7 @@ static void drop_slot(struct pmkv *kv, const struct noted *n)
 {
     struct slot_ref ref;
     index_lock(kv->index, index_stripe(n->hash));
-    if (slot_current(kv, n, &ref)) {
+    if (index_find_position(kv->index, n->hash, n->pos.v, &ref)) {
         index_remove(kv->index, &ref);
         live_add(kv, pos_place(&kv->shape, n->pos).segment, -(int64_t)n->units);
     }
@@ -235,7 +222,7 @@ int replay_drop_orphans(struct replay *r)
         struct slot_ref ref;
         uint8_t *record;
         const struct noted *n = &r->manifests.list[i];
-        if (!slot_current(kv, n, &ref))
+        if (!index_find_position(kv->index, n->hash, n->pos.v, &ref))
             continue;
         uint64_t generation = pos_generation(kv, n->pos);
         enum find_result found = read_record(kv, n->pos, generation, &record);
@@ -264,7 +251,9 @@ void replay_drop_tombstones(struct replay *r)
 {
     for (uint32_t i = 0; i < r->tombstones.count; i++) {
         struct slot_ref ref;
-        if (slot_current(r->kv, &r->tombstones.list[i], &ref) && slot_older(ref.slot) == 0)
+        if (index_find_position(r->kv->index, r->tombstones.list[i].hash,
+                                r->tombstones.list[i].pos.v, &ref) &&
+            slot_older(ref.slot) == 0)
             drop_slot(r->kv, &r->tombstones.list[i]);
     }
 }
@@ -323,7 +312,7 @@ static int apply_lost(struct pmkv *kv, const struct lost_entry *l, uint32_t appl
             pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
         index_replace(kv->index, &st.ref, slot_make(mark.v, slot_older(st.ref.slot) + 1, l->hash));
         live_add(kv, segment, -standing_units(&st.h));
-        index_keys_add(kv->index, stripe, -(int64_t)is_version(st.h.type));
+        index_keys_add(kv->index, stripe, -(int64_t)record_is_version(st.h.type));
     }
     index_unlock(kv->index, stripe);
     return rc;

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Writing records. A put: lock key - find old - store in row and twins - flush - one fence -
- * publish in the index - unlock - return.
+ * Writing records. A put: lock key - store in row and twins, flushed - find old meanwhile - one
+ * fence - publish in the index - unlock - return. A delete and a batch find the old record first.
  */
 #ifndef PMKV_KV_WRITE_H
 #define PMKV_KV_WRITE_H
