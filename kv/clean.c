@@ -511,7 +511,6 @@ uint32_t clean_round(struct pmkv *kv)
     free(c.arena);
     pthread_mutex_unlock(&kv->clean_lock);
     pthread_mutex_lock(&kv->segments_lock);
-    kv->clean_rounds++;
     if (c.freed == 0 || rc)
         kv->clean_failures++;
     kv->cleaner_wanted = false;

@@ -8,10 +8,10 @@
  * A segment, step by step:
  *   1. read      each row, verified and decoded; damage is never copied forward (I6, I16)
  *   2. copy      records whose slot points here, into the cleaner's row; sequence and value hash
- * kept, marked alone (no batch)
+ *                kept, marked alone (no batch)
  *   3. close     that row, with parity, under one fence: the copies are redundant
  *   4. publish   each slot that still holds the old position, under its stripe lock (I6); a copy
- * that came too late is one more older version of its key (I8)
+ *                that came too late is one more older version of its key (I8)
  *   5. end       the source's generation, durably (I7)
  *   6. count     one older version less for each dead put that went, by its full key (I8)
  * A crash before 5 leaves both copies with one sequence number: either serves.

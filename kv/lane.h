@@ -4,16 +4,19 @@
 /*
  * Lanes: where records become durable.
  *
- * The write protocol of a commit (all under the lane's lock):
- *   1. build     the records in the row's DRAM image            a crash leaves nothing
- *   2. store     their whole lines to the row and to M twins    a crash leaves torn lines: no copy
- * of the commit checks, recovery ends the row there
- *   3. close?    when a row is full: parity, checks, absent     a crash leaves a row that does not
- * decode checks for the rest                            yet: the twins still have it
- *   4. drain     the one fence                                  from here on the commit is durable,
- * and so is the close of the row before The next row uses the other twin set, so that 3 needs no
- * fence of its own: the drain of the first commit in the next row completes it (I12: only then is
- * the twin set used again).
+ * The write protocol of a commit (all under the lane's lock), and what a crash at each step leaves:
+ *
+ *   1. build   the records in the row's DRAM image
+ *              leaves nothing
+ *   2. store   their whole lines to the row and to M twins
+ *              leaves torn lines: no copy of the commit checks, recovery ends the row there
+ *   3. close?  when a row is full: parity, checks, absent checks for the rest
+ *              leaves a row that does not decode yet: the twins still have it
+ *   4. drain   the one fence
+ *              from here on the commit is durable, and so is the close of the row before
+ *
+ * The next row uses the other twin set, so that 3 needs no fence of its own: the drain of the first
+ * commit in the next row completes it (I12: only then is the twin set used again).
  *
  * I1: a position gets one content per generation. The fill only grows; a commit whose every copy
  * faulted closes the row and is written again in the next (I15).

@@ -4,17 +4,17 @@
 /*
  * Recovering rows that no summary covers: those of segments a lane was writing.
  *
- *   a row decodes whole             it is closed; its records are parsed
- *   else, per place, in this order  groups that check or decode (I11), a twin's bytes, the row's
- * own a record counts where some candidate gives it whole: header and value checked, bound to its
+ *   a row decodes whole   it is closed; its records are parsed
+ *   else, per place       groups that check or decode (I11), then a twin's bytes, then the row's
+ * own; a record counts where some candidate gives it whole: header and value checked, bound to its
  * place
  *
  * What stands between records that count (a gap) is
- *   damage   if the row was fenced: a later row of the segment has content, or a check of the row
- * holds (checks are stored at the close, after all commits of the row were fenced; rows stored
- *            whole, the cleaner's, are exempt), or a later epoch of the row is there (I10)
- *   damage   if no copy of the place can be read
- *   the tail else: a torn write nobody was told about. The row ends there.
+ *   damage     if the row was fenced: a later row of the segment has content, or a check of the row
+ *              holds (checks are stored at the close, after all commits of the row were fenced;
+ * rows stored whole, the cleaner's, are exempt), or a later epoch of the row is there (I10) damage
+ * if no copy of the place can be read the tail   else: a torn write nobody was told about. The row
+ * ends there.
  *
  * I1: then the row is completed: written in place with parity and checks, and fenced, before
  * anything in it becomes visible; the twins are used again only after that. Doing it twice writes

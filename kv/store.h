@@ -5,14 +5,21 @@
  * The structures of an open store in memory, and what each lock protects.
  *
  * Locks, in the order they may be taken:
- *   index stripes (by number)   a key's slot, from before a condition is checked until it is
- * published seal_lock                   one sealing at a time; pending entries of sealed segments
- *   lane->lock                  the lane's rows, its segment's pending entries (user, cleaner <
- * meta) repair_lock                 one repair or retirement at a time segments_lock segment
- * states, the free and ready lists lost_lock, super_lock, work_lock   leaves
  *
- *   who may run beside whom: readers beside everything; writers of different stripes and lanes
- * beside each other; the cleaner, the scrubber and repair beside all of them, one of each.
+ *   clean_lock          one cleaner at a time
+ *   index stripes       by number: a key's slot, from before a condition is checked until it is
+ *                       published
+ *   seal_lock           one sealing at a time; pending entries of sealed segments
+ *   save_lock           one snapshot of the lost list at a time
+ *   lane->lock          the lane's rows, its segment's pending entries; the meta lane's last
+ *   segments_lock       segment states, the free and ready lists
+ *   header_lock         header lines on the medium
+ *   super_lock          the superblock, the counter's ceiling
+ *   repair_lock         one recovery write at a time
+ *   lost_lock, work_lock, event_lock: leaves
+ *
+ * Who may run beside whom: readers beside everything; writers of different stripes and lanes beside
+ * each other; the cleaner, the scrubber and repair beside all of them, one of each.
  */
 #ifndef PMKV_KV_STORE_H
 #define PMKV_KV_STORE_H
@@ -90,8 +97,10 @@ struct segment {
 enum { LANE_SETS = 2, MAX_ROW_PAGES = 256 };
 
 /*
- *   IDLE -> OPEN (commits are stored in row and twins) -> CLOSING (parity and checks are stored,
- * not fenced) -> CLOSED (fenced: parity covers it, the twins are free) -> OPEN of another row ...
+ *   IDLE -> OPEN      commits are stored in row and twins
+ *        -> CLOSING   parity and checks are stored, not fenced
+ *        -> CLOSED    fenced: parity covers it, the twins are free
+ *        -> OPEN of another row ...
  */
 enum row_state { ROW_IDLE, ROW_OPEN, ROW_CLOSING, ROW_CLOSED };
 
@@ -194,7 +203,7 @@ struct pmkv {
     pthread_cond_t space_cond;                /* a segment became free, or the cleaner gave up */
     _Atomic uint32_t free_count, ready_count; /* changed under segments_lock */
     _Atomic uint32_t free_beside_twins;       /* of both: what only the cleaner may take */
-    uint64_t clean_rounds, clean_failures;    /* rounds ended; rounds that freed nothing */
+    uint64_t clean_failures;                  /* rounds of the cleaner that freed nothing */
     bool cleaner_wanted;
     pthread_cond_t cleaner_cond;
     pthread_mutex_t clean_lock; /* one cleaner at a time */
