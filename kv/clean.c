@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "damage.h"
 #include "lane.h"
@@ -15,6 +14,7 @@
 #include "read.h"
 #include "scan.h"
 #include "segment.h"
+#include "wait.h"
 
 /* Above this utilisation moving a segment gains nothing worth its cost. */
 enum { HOPELESS_PERCENT = 97, VICTIMS_AT_ONCE = 8 };
@@ -530,12 +530,7 @@ void *cleaner_main(void *arg)
         pthread_mutex_lock(&kv->segments_lock);
         if (freed || kv->cleaner_wanted || atomic_load(&kv->stopping))
             continue;
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 50 * 1000 * 1000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&kv->cleaner_cond, &kv->segments_lock, &until);
+        wait_at_most(&kv->cleaner_cond, &kv->segments_lock, 50 * 1000000ull);
     }
     pthread_mutex_unlock(&kv->segments_lock);
     return NULL;

@@ -19,6 +19,7 @@
 #include "meta.h"
 #include "repair.h"
 #include "segment.h"
+#include "wait.h"
 
 /* --- looking ---------------------------------------------------------------------------------- */
 
@@ -252,11 +253,7 @@ static void keep_rate(struct pmkv *kv, uint64_t bytes)
     uint64_t rate = kv->scrub_rate;
     if (rate && kv->scrub_wanted && !atomic_load(&kv->stopping)) {
         uint64_t ns = bytes * 1000000000ull / rate;
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += (time_t)((until.tv_nsec + ns) / 1000000000);
-        until.tv_nsec = (long)((until.tv_nsec + ns) % 1000000000);
-        pthread_cond_timedwait(&kv->work_cond, &kv->work_lock, &until);
+        wait_at_most(&kv->work_cond, &kv->work_lock, ns);
     }
     pthread_mutex_unlock(&kv->work_lock);
 }
@@ -319,12 +316,7 @@ void *keeper_main(void *arg)
         pthread_mutex_lock(&kv->work_lock);
         bool scrub = kv->scrub_running;
         if (!scrub && !atomic_load(&kv->stopping)) {
-            struct timespec until;
-            clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_nsec += 20 * 1000 * 1000;
-            until.tv_sec += until.tv_nsec / 1000000000;
-            until.tv_nsec %= 1000000000;
-            pthread_cond_timedwait(&kv->work_cond, &kv->work_lock, &until);
+            wait_at_most(&kv->work_cond, &kv->work_lock, 20 * 1000000ull);
         }
         pthread_mutex_unlock(&kv->work_lock);
         if (scrub)
@@ -359,12 +351,7 @@ enum pmkv_status pmkv_scrub_wait(struct pmkv *kv, pmkv_progress_fn progress, voi
         return s;
     pthread_mutex_lock(&kv->work_lock);
     while (kv->scrub_running && s == PMKV_OK) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 100 * 1000 * 1000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&kv->scrub_cond, &kv->work_lock, &until);
+        wait_at_most(&kv->scrub_cond, &kv->work_lock, 100 * 1000000ull);
         uint64_t done = kv->scan.done_bytes, total = kv->scan.total_bytes;
         pthread_mutex_unlock(&kv->work_lock);
         if (progress && progress(arg, "scrub", done, total))
