@@ -33,7 +33,7 @@ mc_store_fn mc_store_nt = mc_portable_store_flush;
 mc_store_fn mc_store_clwb = mc_portable_store_flush;
 mc_touch_fn mc_touch = mc_portable_touch;
 
-enum { VARIANTS_MAX = 4 };
+enum { VARIANTS_MAX = 5 };
 static struct mc_variant_fns variants[VARIANTS_MAX + 1];
 static const char *chosen = "portable";
 
@@ -64,6 +64,13 @@ static enum write_back cpu_write_back(void)
         .touch = mc_x86_touch,                                                                     \
     }
 
+/* Fast short rep movsb: see X5 in mcsafe_x86.S. */
+static bool cpu_fast_strings(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx & 1u << 4;
+}
+
 /* Best first. __builtin_cpu_supports also asks whether the system saves the wide registers. */
 static size_t cpu_variants(struct mc_variant_fns *list)
 {
@@ -71,8 +78,15 @@ static size_t cpu_variants(struct mc_variant_fns *list)
     enum write_back how = cpu_write_back();
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("bmi2"))
-        list[count++] = X86_VARIANT("avx512", avx512, how);
+        __builtin_cpu_supports("bmi2")) {
+        list[count] = X86_VARIANT("avx512", avx512, how);
+        if (cpu_fast_strings()) {
+            list[count + 1] = list[count];
+            list[count].name = "avx512-rep";
+            list[count++].load = mc_x86_load_avx512_rep;
+        }
+        count++;
+    }
     if (__builtin_cpu_supports("avx2"))
         list[count++] = X86_VARIANT("avx2", avx2, how);
     list[count++] = X86_VARIANT("8-byte", 8byte, how);

@@ -21,7 +21,7 @@
 /* Chooses the variants by CPUID, once; idempotent and thread safe. Called by fault_guard_install.
  */
 void mc_select(void);
-/* Name of the variant in use: "avx512", "avx2", "8-byte", "portable". */
+/* Name of the variant in use: "avx512-rep", "avx512", "avx2", "8-byte", "portable". */
 const char *mc_variant(void);
 
 typedef size_t (*mc_load_fn)(void *dst, const void *src, size_t bytes);

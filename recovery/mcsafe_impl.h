@@ -32,6 +32,7 @@ bool mc_portable_escape(const void *ucontext);
 size_t mc_x86_load_8byte(void *dst, const void *src, size_t bytes);
 size_t mc_x86_load_avx2(void *dst, const void *src, size_t bytes);
 size_t mc_x86_load_avx512(void *dst, const void *src, size_t bytes);
+size_t mc_x86_load_avx512_rep(void *dst, const void *src, size_t bytes);
 MC_X86_STORES(8byte);
 MC_X86_STORES(avx2);
 MC_X86_STORES(avx512);

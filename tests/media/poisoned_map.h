@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * A mapping with real poison in the middle: two good pages, a page of an empty memfd (past its end,
- * so touching it raises a true SIGBUS), two good pages. Works on any kernel and under valgrind.
+ * A mapping with real poison in the middle: 64 KiB of good pages, a page of an empty memfd (past
+ * its end, so touching it raises a true SIGBUS), as many good pages again. Works on any kernel and
+ * under valgrind.
  */
 #ifndef PMKV_TESTS_MEDIA_POISONED_MAP_H
 #define PMKV_TESTS_MEDIA_POISONED_MAP_H
@@ -14,7 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAP_PAGE = 4096, MAP_BYTES = 5 * MAP_PAGE, EDGE = 2 * MAP_PAGE, AFTER = 3 * MAP_PAGE };
+enum { MAP_PAGE = 4096, EDGE = 64 << 10, AFTER = EDGE + MAP_PAGE, MAP_BYTES = AFTER + EDGE };
 
 /* Never zero, and not the same in neighbouring lines or pages. */
 static inline unsigned char pattern(size_t i)

@@ -87,10 +87,13 @@ Test(mcsafe, load_stops_at_the_exact_byte_before_poison)
 
 Test(mcsafe, long_load_stops_at_the_exact_byte_before_poison)
 {
-    static const size_t far[] = {511, 512, 513, 1023, 1024, 4095, 4096, 5000, 8191, 8192};
+    static const size_t far[] = {511,  512,  513,   1023,  1024,  4095,  4096,
+                                 5000, 8191, 28672, 32767, 32768, 50001, EDGE};
     for (const struct mc_variant_fns *v = mc_variants(); v->name; v++)
-        for (size_t i = 0; i < sizeof far / sizeof far[0]; i++)
+        for (size_t i = 0; i < sizeof far / sizeof far[0]; i++) {
             check_load(v, EDGE - far[i], far[i] + 4096, far[i], i);
+            check_load(v, EDGE - far[i], far[i], far[i], i);
+        }
 }
 
 Test(mcsafe, load_that_ends_at_the_poison_or_begins_behind_it_is_whole)
