@@ -225,8 +225,21 @@ static int commit_crosses_row(struct pmkv *kv, struct lane *lane)
         return -EIO;
     }
     row_closed(kv, lane);
+    buf->lines_used = buf->fill / LINE_BYTES;
     int rc = row_close_store(kv, lane, buf);
     return rc ? rc : row_open_next(kv, lane, SPACE_META);
+}
+
+_Static_assert(MAX_ROW_PAGES *PAGE_PAYLOAD_BYTES / LINE_BYTES < EPOCH_FIRST, "lines of a row");
+
+static uint16_t epoch_now(const struct lane *lane)
+{
+    const struct row_buf *before = &lane->rows[lane->current ^ 1];
+    if (lane->whole_rows)
+        return EPOCH_WHOLE_ROW;
+    if (lane->epoch_start == 0 && before->state == ROW_CLOSING)
+        return (uint16_t)(EPOCH_FIRST | before->lines_used);
+    return (uint16_t)(lane->epoch_start / LINE_BYTES);
 }
 
 static int note_entry(struct pmkv *kv, struct row_buf *buf, const struct draft *d)
@@ -261,9 +274,8 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
                               .value_bytes = d->value_bytes,
                               .seq = d->seq,
                               .value_hash = d->value_hash};
-    uint16_t epoch =
-        lane->whole_rows ? EPOCH_WHOLE_ROW : (uint16_t)(lane->epoch_start / LINE_BYTES);
-    record_stamp(&h, epoch, d->key_hash, record_secret(kv->vol.secret, buf->generation, *pos));
+    record_stamp(&h, epoch_now(lane), d->key_hash,
+                 record_secret(kv->vol.secret, buf->generation, *pos));
     d->check_epoch = h.check_epoch;
     row_buf_write(buf, buf->fill, &h, sizeof h);
     row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
@@ -334,6 +346,7 @@ int lane_fence(struct pmkv *kv, struct lane *lane)
         return -EIO;
     }
     row_closed(kv, lane);
+    current_row(lane)->lines_used = current_row(lane)->fill / LINE_BYTES;
     lane->added = 0;
     return 0;
 }

@@ -308,7 +308,7 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->segment = segment;
     buf->row = row;
     buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
-    buf->fill = buf->stored = buf->groups_done = 0;
+    buf->fill = buf->stored = buf->groups_done = buf->lines_used = 0;
     for (uint32_t m = 0; m < l->parity_columns; m++)
         memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
     memset(buf->present, 0, sizeof buf->present);
@@ -354,8 +354,11 @@ int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class)
         if (rc)
             return rc;
     }
-    struct row_buf *next = &lane->rows[lane->current ^ 1];
-    if (next->state == ROW_CLOSING) { /* I12: both sets in use by rows that no fence completed */
+    struct row_buf *next = &lane->rows[lane->current ^ 1], *last = &lane->rows[lane->current];
+    /* A row's first commit speaks for the close of the row right before it, of no other (I10). */
+    bool passed_over = last->state == ROW_CLOSING && last->row + 1 != lane->next_row;
+    /* I12: both sets in use by rows that no fence completed */
+    if (next->state == ROW_CLOSING || passed_over) {
         if (media_drain(kv->vol.media)) {
             write_failure(kv);
             return -EIO;

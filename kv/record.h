@@ -42,6 +42,10 @@ enum record_flags {
 enum { RECORD_HEADER_BYTES = 32 };
 /* Epoch line of rows that are stored whole with their parity (the cleaner's): see replay_row.c. */
 enum { EPOCH_WHOLE_ROW = 0xffff };
+/* In the epoch line of a row's first commit, which is 0 in any case: the close of the row before
+ * goes out under the same fence, and the low 15 bits are the lines that row had in use. A plain 0:
+ * that close was fenced before, or there is no row before. */
+enum { EPOCH_FIRST = 0x8000 };
 
 struct record_header {
     uint64_t check_epoch; /* high 48 bits: check; low 16: epoch line */
@@ -125,6 +129,16 @@ static inline bool record_is_version(uint8_t type)
 static inline uint16_t record_epoch(const struct record_header *h)
 {
     return (uint16_t)h->check_epoch;
+}
+/* Does it say how far the row before went? */
+static inline bool epoch_is_first(uint16_t epoch)
+{
+    return epoch & EPOCH_FIRST && epoch != EPOCH_WHOLE_ROW;
+}
+/* Payload line at which the epoch began; of a row stored whole its start. */
+static inline uint32_t epoch_line(uint16_t epoch)
+{
+    return epoch & EPOCH_FIRST ? 0 : epoch;
 }
 
 static inline uint64_t record_chain(uint64_t chain, const struct record_header *h)

@@ -317,20 +317,52 @@ static bool range_has_lost(struct replay *r, uint32_t from, uint32_t to)
     return false;
 }
 
-/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses.
- * `fenced`: all commits of the row were; `close_fenced`: so were its checks and parity. */
-static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced, bool close_fenced,
+/* What the rows behind a row, and the row itself, say of it. */
+struct testimony {
+    bool fenced;       /* all its commits were */
+    bool close_fenced; /* so were its checks and parity */
+    bool used_known;   /* exactly so much of it holds commits: */
+    uint32_t used;     /* payload bytes */
+};
+
+static uint32_t last_epoch_of(const struct row_records *rr)
+{
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < rr->count; i++) {
+        uint32_t start = epoch_line(record_epoch(&rr->list[i].h)) * LINE_BYTES;
+        last = start > last ? start : last;
+    }
+    return last;
+}
+
+/* Behind the last record: what is missing there. Returns whether something is. */
+static bool settle_end(struct replay *r, struct row_ref ref, const struct testimony *t,
+                       uint32_t end, const bool unreadable[MAX_ROW_PAGES])
+{
+    uint32_t to = t->used_known ? t->used : row_payload(r->kv);
+    bool missing = end < to;
+    if (t->close_fenced) {
+        missing = missing && range_has_lost(r, end, to);
+    } else if (!t->used_known && missing) {
+        missing = unreadable[end / PAGE_PAYLOAD_BYTES];
+        to = (end / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES;
+    }
+    if (missing)
+        note_lost_range(r, ref, end, to);
+    return missing;
+}
+
+/* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. */
+static uint32_t settle_row(struct replay *r, struct row_ref ref, const struct testimony *t,
                            struct row_records *rr, const bool unreadable[MAX_ROW_PAGES],
                            bool *damaged)
 {
-    uint32_t expected = 0, last_epoch = 0, kept = 0, payload = row_payload(r->kv);
-    for (uint32_t i = 0; i < rr->count; i++) {
-        uint16_t epoch = record_epoch(&rr->list[i].h);
-        if (epoch != EPOCH_WHOLE_ROW && epoch * LINE_BYTES > last_epoch)
-            last_epoch = epoch * LINE_BYTES;
-    }
+    bool fenced = t->fenced;
+    uint32_t expected = 0, kept = 0, payload = row_payload(r->kv), last_epoch = last_epoch_of(rr);
     for (uint32_t i = 0; i < rr->count; i++) {
         struct found_record *f = &rr->list[i];
+        if (t->used_known && f->offset >= t->used)
+            break; /* of a commit that was given up */
         bool gap = f->offset > line_up(expected) || !f->good;
         uint32_t at = f->good ? line_up(expected) : f->offset;
         bool damage =
@@ -352,13 +384,7 @@ static uint32_t settle_row(struct replay *r, struct row_ref ref, bool fenced, bo
     }
     rr->count = kept;
     uint32_t end = line_up(expected);
-    if (end < payload && close_fenced && range_has_lost(r, end, payload)) {
-        note_lost_range(r, ref, end, payload);
-        *damaged = true;
-    } else if (end < payload && !close_fenced && unreadable[end / PAGE_PAYLOAD_BYTES]) {
-        note_lost_range(r, ref, end, (end / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES);
-        *damaged = true;
-    }
+    *damaged |= settle_end(r, ref, t, end, unreadable);
     memset(rr->merged + expected, 0, payload - expected);
     return end;
 }
@@ -418,6 +444,7 @@ static void fill_buf(struct pmkv *kv, struct row_buf *buf, struct row_ref ref,
     buf->row = ref.row;
     buf->generation = ref.generation;
     buf->fill = buf->stored = fill;
+    buf->lines_used = fill / LINE_BYTES;
     for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++)
         memcpy(buf->data + p * PAGE_BYTES, payload + p * PAGE_PAYLOAD_BYTES, PAGE_PAYLOAD_BYTES);
 }
@@ -473,25 +500,59 @@ static int finish_row(struct replay *r, struct row_ref ref, const struct row_rec
 
 /* --- segments --------------------------------------------------------------------------------- */
 
-/* Highest row with anything of this generation in it, plus one; or the row behind it, when its
- * first page cannot be read in any copy: there may have been commits in it (I10). */
-static int rows_with_content(struct replay *r, uint32_t segment, struct row_records *rr,
-                             uint32_t *rows)
+/* Where the rows of a segment end. */
+struct segment_tail {
+    uint32_t content; /* rows up to the last with anything of this generation in it */
+    bool behind;      /* the first page of the row behind it cannot be read in any copy: there
+                         may have been commits in it (I10) */
+    struct testimony before; /* what that last row says of the row before it */
+};
+
+/* The first commit of a row is stored with the close of the row before under one fence, unless it
+ * says that the close was fenced before; every later commit comes after that fence (I10). */
+static struct testimony testify_of_row_before(const struct row_records *rr)
 {
-    bool unreadable[MAX_ROW_PAGES] = {false};
-    bool behind = false;
-    for (*rows = r->kv->vol.layout.segment_rows; *rows > 0; --*rows) {
-        struct row_ref ref = row_ref_of(r->kv, segment, *rows - 1);
+    struct testimony t = {.fenced = true};
+    for (uint32_t i = 0; i < rr->count; i++) {
+        uint16_t epoch = record_epoch(&rr->list[i].h);
+        uint32_t used = (epoch & ~(uint32_t)EPOCH_FIRST) * LINE_BYTES;
+        if (epoch_is_first(epoch)) {
+            t.used_known = used <= row_payload(rr->kv);
+            t.used = t.used_known ? used : 0;
+        } else {
+            t.close_fenced = true;
+        }
+    }
+    return t;
+}
+
+static int find_segment_tail(struct replay *r, uint32_t segment, struct row_records *rr,
+                             struct segment_tail *out)
+{
+    bool unreadable[MAX_ROW_PAGES];
+    *out = (struct segment_tail){.content = r->kv->vol.layout.segment_rows};
+    for (; out->content > 0; out->content--) {
+        struct row_ref ref = row_ref_of(r->kv, segment, out->content - 1);
         struct judged j = load_row(r, ref);
-        int rc = j.checked ? 0 : collect_records(r, ref, &j, rr, unreadable);
+        int rc = collect_records(r, ref, &j, rr, unreadable);
         if (rc)
             return rc;
         if (j.checked || rr->count > 0)
             break;
-        behind = unreadable[0];
+        out->behind = unreadable[0];
     }
-    *rows += behind;
+    if (out->content > 0)
+        out->before = testify_of_row_before(rr);
     return 0;
+}
+
+static struct testimony testimony_of_later_rows(const struct segment_tail *tail, uint32_t row)
+{
+    uint32_t later = tail->content > row ? tail->content - 1 - row : 0;
+    if (later == 1)
+        return tail->before;
+    bool may_be = tail->behind && row + 1 == tail->content;
+    return (struct testimony){.fenced = later > 0 || may_be, .close_fenced = later > 0};
 }
 
 static int gather_records(struct replay *r, struct row_ref ref, const struct row_records *rr,
@@ -515,10 +576,8 @@ static bool stored_whole(const struct row_records *rr)
     return rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW;
 }
 
-/* `later`: how many rows behind it have content. The first commit of the next row is stored with
- * the close of this one under the same fence; the one after that is not. */
-static int recover_row(struct replay *r, struct row_ref ref, uint32_t later, struct row_records *rr,
-                       struct gathering *g)
+static int recover_row(struct replay *r, struct row_ref ref, struct testimony t,
+                       struct row_records *rr, struct gathering *g)
 {
     bool unreadable[MAX_ROW_PAGES], damaged = false;
     struct judged j = load_row(r, ref);
@@ -527,12 +586,13 @@ static int recover_row(struct replay *r, struct row_ref ref, uint32_t later, str
         return rc;
     struct segment *s = &r->kv->segments[ref.segment];
     if (s->retired_rows >> ref.row & 1) {
-        if (!j.checked && rr->count == 0)
+        if (!j.checked && rr->count == 0 && t.used == 0)
             return 0; /* it was out of use before anything was written to it */
         atomic_store(&s->evacuate, true);
     }
-    bool fenced = j.closed || later > 0 || (j.checked && !stored_whole(rr));
-    uint32_t fill = settle_row(r, ref, fenced, j.closed || later > 1, rr, unreadable, &damaged);
+    t.fenced |= j.closed || (j.checked && !stored_whole(rr));
+    t.close_fenced |= j.closed;
+    uint32_t fill = settle_row(r, ref, &t, rr, unreadable, &damaged);
     rc = gather_records(r, ref, rr, g);
     if (rc == 0 && !j.closed)
         rc = finish_row(r, ref, rr, fill, damaged);
@@ -555,10 +615,12 @@ int replay_segment_rows(struct replay *r, uint32_t segment)
     struct segment *s = &kv->segments[segment];
     struct row_records rr = {.kv = kv, .merged = r->merged};
     struct gathering g = {.kv = kv};
-    uint32_t rows = 0;
-    int rc = rows_with_content(r, segment, &rr, &rows);
+    struct segment_tail tail;
+    int rc = find_segment_tail(r, segment, &rr, &tail);
+    uint32_t rows = tail.content + tail.behind;
     for (uint32_t row = 0; row < rows && rc == 0; row++)
-        rc = recover_row(r, row_ref_of(kv, segment, row), rows - 1 - row, &rr, &g);
+        rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_later_rows(&tail, row), &rr,
+                         &g);
     gathering_settle(&g);
     entries_clear(&s->pending);
     if (rc == 0)

@@ -112,6 +112,7 @@ struct row_buf {
     uint32_t fill;               /* payload bytes used */
     uint32_t stored;             /* payload bytes stored to the medium (whole lines) */
     uint32_t groups_done;        /* groups whose check and parity are in: page * 16 + group */
+    uint32_t lines_used;         /* lines that hold commits, all of them fenced */
     uint8_t *data;               /* row_pages pages */
     uint8_t *parity[MAX_PARITY]; /* chunk_pages pages each */
     uint16_t present[MAX_ROW_PAGES];

@@ -112,28 +112,94 @@ Test(recovery, i10_damage_in_a_closed_row_is_named)
     crash_close(&r.kv, "at the end");
 }
 
-/* The end of the row before the last is damaged in every copy, and the last row has one commit: it
- * is proof that all of this row was fenced, but nothing says how far the row went, and its close
- * may be torn. Disabled: recovery cannot tell until the first commit of a row says, in its epoch
- * line, how far the row before it went. */
-Test(recovery, i10_damage_at_the_end_of_the_row_before_the_last_is_reported, .disabled = true)
+/* Puts until the open row is another one than row 0 and holds `commits`. Returns the next key. */
+static uint32_t put_into_next_row(struct crash_run *r, uint32_t commits)
+{
+    uint32_t key = 0;
+    for (; key == 0 || place_open_row(r->kv)->row == 0; key++)
+        model_put(&r->model, r->kv, key, 1500);
+    for (uint32_t i = 1; i < commits; i++)
+        model_put(&r->model, r->kv, key++, 1500);
+    return key;
+}
+
+/* The end of row 0 is damaged, and the next row, which is the last, holds so many commits. They say
+ * that all of row 0 was fenced: the first one how far it went, the second that its close was too.
+ */
+static void damage_at_the_end_of_row_0(uint32_t commits, bool row_1_retired)
 {
     struct crash_run r;
     struct row_place place;
-    uint32_t key = 0;
     crash_begin(&r, PMKV_NONE, 10);
-    for (; key == 0 || place_open_row(r.kv)->row == 0; key++)
-        model_put(&r.model, r.kv, key, 1500);
-    cr_assert(place_of_key(r.kv, key - 2, &place)); /* the last one of row 0 */
+    model_put(&r.model, r.kv, 40, 100);
+    if (row_1_retired)
+        cr_assert_eq(segment_retire_row(r.kv, place_open_row(r.kv)->segment, 1), 0);
+    uint32_t key = put_into_next_row(&r, commits) - commits - 1; /* the last one of row 0 */
+    cr_assert_eq(place_open_row(r.kv)->row, row_1_retired ? 2 : 1);
+    cr_assert(place_of_key(r.kv, key, &place));
     cr_assert_eq(place.row, 0);
     struct media *image = crash_image(r.media, sim_choose_none, NULL);
     place.offset += 12; /* its header: it has no name any more */
     place_flip(image, place_offset(r.kv, place, 0));
     crash_close(&r.kv, "the store that lost its power");
     r.kv = crash_open(image, r.geometry, "after the crash");
-    cr_assert_geq(crash_lost_count(r.kv), 1, "an acknowledged record is %s",
-                  pmkv_status_name(place_get(r.kv, key - 2)));
+    cr_assert_eq(crash_lost_count(r.kv), 1, "%u commits: %llu lost, an acknowledged record is %s",
+                 commits, (unsigned long long)crash_lost_count(r.kv),
+                 pmkv_status_name(place_get(r.kv, key)));
     crash_close(&r.kv, "at the end");
+}
+
+Test(recovery, i10_damage_at_the_end_of_the_row_before_the_last_is_reported)
+{
+    damage_at_the_end_of_row_0(1, false);
+    damage_at_the_end_of_row_0(2, false);
+    damage_at_the_end_of_row_0(1, true);
+    damage_at_the_end_of_row_0(2, true);
+}
+
+/* Nor does it help when what the first commit said is lost with it: the second one's word is
+ * enough.
+ */
+Test(recovery, i10_a_later_commit_says_that_the_close_of_the_row_before_was_fenced)
+{
+    struct crash_run r;
+    struct row_place place;
+    crash_begin(&r, PMKV_NONE, 10);
+    uint32_t key = put_into_next_row(&r, 2) - 3; /* the last one of row 0 */
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert(place_of_key(r.kv, key + i, &place));
+        place.offset += 12;
+        place_flip(image, place_offset(r.kv, place, 0));
+    }
+    crash_close(&r.kv, "the store that lost its power");
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    cr_assert_eq(crash_lost_count(r.kv), 2, "%llu lost",
+                 (unsigned long long)crash_lost_count(r.kv));
+    crash_close(&r.kv, "at the end");
+}
+
+/* The same places torn: the close of a row, and the first commits of the next, at every instant. */
+static void torn_close(enum pmkv_geometry geometry, bool row_1_retired)
+{
+    struct crash_run r;
+    crash_begin(&r, geometry, 10);
+    r.per_instant = 12;
+    model_put(&r.model, r.kv, 40, 100);
+    if (row_1_retired)
+        cr_assert_eq(segment_retire_row(r.kv, place_open_row(r.kv)->segment, 1), 0);
+    crash_watch(&r, true);
+    put_into_next_row(&r, 3);
+    model_batch(&r.model, r.kv, 0, 14, 0, 3000); /* over the end of the row */
+    crash_end(&r);
+}
+
+Test(recovery, i10_a_torn_close_is_no_damage)
+{
+    for (enum pmkv_geometry g = PMKV_PARITY; g <= PMKV_NONE; g++) {
+        torn_close(g, false);
+        torn_close(g, true);
+    }
 }
 
 /* --- I11 -------------------------------------------------------------------------------------- */
