@@ -180,7 +180,7 @@ struct row_records {
     struct found_record {
         struct record_header h;
         uint32_t offset;
-        bool good;
+        bool good; /* header and value */
     } * list;
     uint32_t count, capacity;
     uint8_t *merged; /* payload of the records kept */
@@ -218,7 +218,7 @@ static int merge_record(void *arg, const struct parsed *p)
     }
     if (f->offset != UINT32_MAX && (f->good || !p->value_good))
         return 0; /* an earlier candidate gave it as well or better */
-    *f = (struct found_record){p->h, p->offset, p->value_good};
+    *f = (struct found_record){.h = p->h, .offset = p->offset, .good = p->value_good};
     memcpy(rr->merged + p->offset, p->key - RECORD_HEADER_BYTES,
            record_bytes(p->h.key_bytes, p->h.value_bytes));
     return 0;
@@ -289,21 +289,39 @@ static void note_lost_range(struct replay *r, struct row_ref ref, uint32_t from,
     lost_add_range(kv, off, to - from);
 }
 
+/* `key`: as much of it as an entry keeps. */
+static void note_lost_name(struct pmkv *kv, struct row_ref ref, uint32_t offset,
+                           const struct record_header *h, uint64_t hash, const uint8_t *key)
+{
+    uint32_t kept = h->key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : h->key_bytes;
+    struct lost_entry e = {.hash = hash,
+                           .seq = h->seq,
+                           .bytes = (uint32_t)record_bytes(h->key_bytes, h->value_bytes),
+                           .key_bytes = h->key_bytes,
+                           .kept_bytes = (uint16_t)kept};
+    e.pool_off =
+        layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, offset / PAGE_PAYLOAD_BYTES) +
+        offset % PAGE_PAYLOAD_BYTES;
+    lost_add(kv, &e, key, record_is_version(h->type));
+}
+
 static void note_lost_record(struct replay *r, struct row_ref ref, const struct found_record *f,
                              const uint8_t *key)
 {
-    struct pmkv *kv = r->kv;
-    uint32_t kept = f->h.key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : f->h.key_bytes;
-    struct lost_entry e = {.hash = record_key_hash(f->h.type, key, f->h.key_bytes),
-                           .seq = f->h.seq,
-                           .bytes = (uint32_t)record_bytes(f->h.key_bytes, f->h.value_bytes),
-                           .key_bytes = f->h.key_bytes,
-                           .kept_bytes = (uint16_t)kept};
-    e.pool_off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row,
-                                      f->offset / PAGE_PAYLOAD_BYTES) +
-                 f->offset % PAGE_PAYLOAD_BYTES;
-    bool user = f->h.type == RECORD_PUT || f->h.type == RECORD_MANIFEST;
-    lost_add(kv, &e, key, user);
+    uint64_t hash = record_key_hash(f->h.type, key, f->h.key_bytes);
+    note_lost_name(r->kv, ref, f->offset, &f->h, hash, key);
+}
+
+/* Members of batches that count, of which only the name is left. */
+static void note_lost_members(struct pmkv *kv, uint32_t segment, const struct gathering *g)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct gathered_record *m = &g->records[i];
+        uint32_t row = (uint32_t)(m->start / row_payload(kv));
+        if (m->lost && m->counts)
+            note_lost_name(kv, row_ref_of(kv, segment, row), (uint32_t)(m->start % row_payload(kv)),
+                           &m->h, m->hash, g->keys + m->key_at);
+    }
 }
 
 /* Is any lost group in the payload range? (of a row that was closed) */
@@ -352,40 +370,77 @@ static bool settle_end(struct replay *r, struct row_ref ref, const struct testim
     return missing;
 }
 
+/* Where the record stands if nothing is missing before it: right behind the record before it, or,
+ * when its commit is another one, at its commit's first line. */
+static uint32_t place_due(const struct found_record *f, uint32_t expected)
+{
+    uint16_t epoch = record_epoch(&f->h);
+    bool begins = epoch != EPOCH_WHOLE_ROW && epoch_line(epoch) * LINE_BYTES == line_up(expected);
+    return begins ? line_up(expected) : expected;
+}
+
+/* A record whose value is lost. Whether a member of a batch is one nobody knows yet. */
+static void settle_bad_value(struct replay *r, struct row_ref ref, struct row_records *rr,
+                             const struct found_record *f, uint32_t *kept)
+{
+    if (f->h.flags & RECORD_BATCH) {
+        rr->list[(*kept)++] = *f;
+        return;
+    }
+    note_lost_record(r, ref, f, rr->merged + f->offset + RECORD_HEADER_BYTES);
+    memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
+}
+
+/* A record whose value is bad ends the row, for nothing says that it was fenced. It was torn,
+ * unless its value is where nothing can be read: then that is damage (so says settle_end of a
+ * record that is missing). A batch is not: with its commit cut none of it counts. */
+static bool settle_doubtful(struct replay *r, struct row_ref ref, struct row_records *rr,
+                            const struct found_record *f, const bool unreadable[MAX_ROW_PAGES])
+{
+    bool any = false;
+    for (uint32_t page = f->offset / PAGE_PAYLOAD_BYTES;
+         page <= (found_end(f) - 1) / PAGE_PAYLOAD_BYTES; page++)
+        any |= unreadable[page];
+    if (any && f->h.flags & RECORD_BATCH)
+        note_lost_range(r, ref, f->offset, found_end(f));
+    else if (any)
+        note_lost_record(r, ref, f, rr->merged + f->offset + RECORD_HEADER_BYTES);
+    return any;
+}
+
 /* Walks the records; returns where the row ends, cuts what is behind the tail, enters losses. */
 static uint32_t settle_row(struct replay *r, struct row_ref ref, const struct testimony *t,
                            struct row_records *rr, const bool unreadable[MAX_ROW_PAGES],
                            bool *damaged)
 {
-    bool fenced = t->fenced;
-    uint32_t expected = 0, kept = 0, payload = row_payload(r->kv), last_epoch = last_epoch_of(rr);
+    uint32_t expected = 0, kept = 0, last_epoch = last_epoch_of(rr);
     for (uint32_t i = 0; i < rr->count; i++) {
-        struct found_record *f = &rr->list[i];
+        const struct found_record *f = &rr->list[i];
         if (t->used_known && f->offset >= t->used)
             break; /* of a commit that was given up */
-        bool gap = f->offset > line_up(expected) || !f->good;
-        uint32_t at = f->good ? line_up(expected) : f->offset;
-        bool damage =
-            fenced || at < last_epoch || (at < payload && unreadable[at / PAGE_PAYLOAD_BYTES]);
-        if (gap && !damage)
+        uint32_t due = place_due(f, expected);
+        bool hole = f->offset > due;
+        if (hole && !t->fenced && due >= last_epoch)
             break; /* the torn tail */
-        if (f->offset > line_up(expected) && (!fenced || range_has_lost(r, expected, f->offset))) {
-            note_lost_range(r, ref, line_up(expected), f->offset);
+        if (hole && (!t->fenced || range_has_lost(r, due, f->offset))) {
+            note_lost_range(r, ref, due, f->offset);
             *damaged = true;
         }
-        if (!f->good) {
-            note_lost_record(r, ref, f, rr->merged + f->offset + RECORD_HEADER_BYTES);
-            memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
-            *damaged = true;
-        } else {
-            rr->list[kept++] = *f;
+        if (!f->good && !t->fenced && f->offset >= last_epoch) {
+            *damaged |= settle_doubtful(r, ref, rr, f, unreadable);
+            break;
         }
         expected = found_end(f);
+        *damaged |= !f->good;
+        if (f->good)
+            rr->list[kept++] = *f;
+        else
+            settle_bad_value(r, ref, rr, f, &kept);
     }
     rr->count = kept;
     uint32_t end = line_up(expected);
     *damaged |= settle_end(r, ref, t, end, unreadable);
-    memset(rr->merged + expected, 0, payload - expected);
+    memset(rr->merged + expected, 0, row_payload(r->kv) - expected);
     return end;
 }
 
@@ -555,6 +610,7 @@ static struct testimony testimony_of_later_rows(const struct segment_tail *tail,
     return (struct testimony){.fenced = later > 0 || may_be, .close_fenced = later > 0};
 }
 
+/* What is left of a record with a bad value is its name, which is taken here. */
 static int gather_records(struct replay *r, struct row_ref ref, const struct row_records *rr,
                           struct gathering *g)
 {
@@ -563,10 +619,13 @@ static int gather_records(struct replay *r, struct row_ref ref, const struct row
         struct parsed p = {.h = f->h,
                            .offset = f->offset,
                            .key = rr->merged + f->offset + RECORD_HEADER_BYTES,
-                           .value_good = true};
+                           .value_good = f->good};
         p.pos = pos_make(&r->kv->shape, (struct row_place){ref.segment, ref.row, f->offset});
         if (gathering_add(g, &p))
             return -ENOMEM;
+        g->records[g->count - 1].lost = !f->good;
+        if (!f->good)
+            memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
     }
     return 0;
 }
@@ -622,6 +681,7 @@ int replay_segment_rows(struct replay *r, uint32_t segment)
         rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_later_rows(&tail, row), &rr,
                          &g);
     gathering_settle(&g);
+    note_lost_members(kv, segment, &g);
     entries_clear(&s->pending);
     if (rc == 0)
         rc = gathering_entries(&g, &s->pending);

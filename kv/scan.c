@@ -44,7 +44,7 @@ int row_parse(struct pmkv *kv, struct row_ref ref, const uint8_t *payload, uint3
                 return rc;
             at += (uint32_t)record_packed(p.h.key_bytes, p.h.value_bytes);
         } else {
-            at = (at + LINE_BYTES) & ~(uint32_t)(LINE_BYTES - 1);
+            at += UNIT_BYTES; /* padding; or a record is lost: a batch is packed */
         }
     }
     return 0;
@@ -104,29 +104,47 @@ int gathering_add(struct gathering *g, const struct parsed *p)
     return 0;
 }
 
-void gathering_cut(struct gathering *g, uint64_t start)
+static bool is_member(const struct gathered_record *r)
 {
-    while (g->count > 0 && g->records[g->count - 1].start >= start)
-        g->count--;
+    return r->h.flags & RECORD_BATCH;
 }
 
-/* Members stand before their commit, in order of their numbers, in one segment. */
+/* The commit of a batch is there. Members stand before it, in order of their numbers, in one
+ * segment. Those that are missing were damaged: a torn batch has no commit, for recovery takes
+ * nothing behind a gap that is not proven to have been fenced. Of all of them the chain holds. */
 static void settle_batch(struct gathering *g, uint32_t commit)
 {
     struct commit_key key;
     memcpy(&key, g->keys + g->records[commit].key_at, sizeof key);
-    uint64_t seq = g->records[commit].h.seq, chain = 0;
-    if (key.count > commit)
-        return;
-    uint32_t first = commit - key.count;
-    for (uint32_t i = first; i < commit; i++) {
-        const struct gathered_record *r = &g->records[i];
-        if (!(r->h.flags & RECORD_BATCH) || r->h.seq != seq - key.count + (i - first))
-            return;
-        chain = record_chain(chain, &r->h);
+    uint64_t begin = g->records[commit].h.seq - key.count, chain = 0;
+    uint32_t first = commit;
+    while (first > 0 && is_member(&g->records[first - 1]) &&
+           g->records[first - 1].h.seq < g->records[first].h.seq &&
+           g->records[first - 1].h.seq >= begin)
+        first--;
+    for (uint32_t i = first; i < commit; i++)
+        chain = record_chain(chain, &g->records[i].h);
+    for (uint32_t i = first; i < commit; i++)
+        g->records[i].counts = commit - first < key.count || chain == key.hash;
+}
+
+/* The commit of a batch is lost. A commit of the same row that was begun later proves that all of
+ * the batch was fenced (what a batch that was given up has stored ends its row); where it began in
+ * an earlier row, its numbers tell. */
+static void settle_without_commit(struct gathering *g)
+{
+    uint32_t later = 0;
+    for (uint32_t i = g->count; i-- > 0;) {
+        struct gathered_record *r = &g->records[i], *next = i + 1 < g->count ? r + 1 : NULL;
+        uint64_t payload = row_payload(g->kv);
+        uint32_t line = epoch_line(record_epoch(&r->h));
+        if (!next || next->start / payload != r->start / payload)
+            later = 0;
+        bool goes_on = next && is_member(next) && next->counts && next->h.seq == r->h.seq + 1;
+        if (is_member(r) && (line < later || goes_on))
+            r->counts = true;
+        later = line > later ? line : later;
     }
-    for (uint32_t i = first; chain == key.hash && i < commit; i++)
-        g->records[i].counts = true;
 }
 
 void gathering_settle(struct gathering *g)
@@ -134,6 +152,7 @@ void gathering_settle(struct gathering *g)
     for (uint32_t i = 0; i < g->count; i++)
         if (g->records[i].h.type == RECORD_COMMIT)
             settle_batch(g, i);
+    settle_without_commit(g);
 }
 
 int gathering_entries(struct gathering *g, struct entries *out)
@@ -148,7 +167,7 @@ int gathering_entries(struct gathering *g, struct entries *out)
                           .key = g->keys + r->key_at,
                           .kept_bytes = r->kept_bytes,
                           .hash = r->hash};
-        if (r->counts && entries_add(out, &e))
+        if (r->counts && !r->lost && entries_add(out, &e))
             return -ENOMEM;
     }
     return 0;

@@ -19,8 +19,8 @@ struct parsed {
 
 /* Parses one row's payload (contiguous, what is lost being zeros). After a record the next starts
  * at the next 8 B, or, where that is padding, on the next line; where nothing checks the search
- * goes on line by line. `fn` returns 0 to go on. Headers are bound to their place, so nothing else
- * passes for one. */
+ * goes on in steps of 8 B. `fn` returns 0 to go on. Headers are bound to their place, so nothing
+ * else passes for one. */
 int row_parse(struct pmkv *kv, struct row_ref ref, const uint8_t *payload, uint32_t bytes,
               int (*fn)(void *arg, const struct parsed *p), void *arg);
 
@@ -38,16 +38,15 @@ struct gathering {
         uint32_t kept_bytes;
         uint64_t hash;
         bool counts;
+        bool lost; /* its value is: only its name is here */
     } * records;
     uint32_t count, capacity;
     uint8_t *keys;
     size_t keys_used, keys_room;
 };
 int gathering_add(struct gathering *g, const struct parsed *p); /* 0 or -ENOMEM */
-/* Drops records at or behind `start`. */
-void gathering_cut(struct gathering *g, uint64_t start);
 void gathering_settle(struct gathering *g);
-/* Adds those that count to `out`, in order. */
+/* Adds those that count and are not lost to `out`, in order. */
 int gathering_entries(struct gathering *g, struct entries *out);
 void gathering_free(struct gathering *g);
 
