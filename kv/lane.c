@@ -292,7 +292,9 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
 }
 
 /* The lines that were stored are stored again as zeros where that works, so that the row's checks
- * hold; the row is closed, for a position never gets other content (I1). */
+ * hold; the row is closed, for a position never gets other content (I1). Two fences, for a check
+ * that holds says that the row's payload was fenced: under one, a crash could leave the close and
+ * what was given up, and recovery would take that for a commit with damage in it. */
 void lane_abandon(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
@@ -319,6 +321,11 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
     row_store(kv, lane, buf);
     buf->fill = buf->stored = lane->epoch_start;
     lane->must_close = true;
+    if (media_drain(kv->vol.media)) {
+        write_failure(kv);
+        return;
+    }
+    row_closed(kv, lane);
     if (row_close_store(kv, lane, buf))
         return; /* I14: closed when the medium answers again */
     if (media_drain(kv->vol.media))

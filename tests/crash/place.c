@@ -55,6 +55,24 @@ void place_flip(struct media *m, uint64_t off)
     cr_assert_eq(media_inject_bytes(m, off, &byte, 1), 0);
 }
 
+void place_crash_flipped(struct crash_run *r, struct row_place place)
+{
+    struct media *image = crash_image(r->media, sim_choose_none, NULL);
+    for (uint32_t copy = 0; copy < row_copies(r->kv); copy++)
+        place_flip(image, place_offset(r->kv, place, copy));
+    crash_close(&r->kv, "the store that lost its power");
+    r->media = image;
+    r->kv = crash_open(image, r->geometry, "after the crash");
+}
+
+void place_crash_changed(struct crash_run *r, uint32_t key, bool in_header)
+{
+    struct row_place place;
+    cr_assert(place_of_key(r->kv, key, &place));
+    place.offset += in_header ? 12 : place_value_at(key) + 5;
+    place_crash_flipped(r, place);
+}
+
 void place_clean(struct pmkv *kv, uint32_t segment)
 {
     seal_waiting(kv);

@@ -18,6 +18,10 @@ uint32_t place_value_at(uint32_t key);
 struct row_buf *place_open_row(struct pmkv *kv);
 /* Flips a bit of the byte. */
 void place_flip(struct media *m, uint64_t off);
+/* Crashes, with a bit flipped at the place in every copy; or in the record of a key, in its value
+ * or its header. */
+void place_crash_flipped(struct crash_run *r, struct row_place place);
+void place_crash_changed(struct crash_run *r, uint32_t key, bool in_header);
 /* Asks for the cleaning of a segment and cleans. */
 void place_clean(struct pmkv *kv, uint32_t segment);
 uint32_t place_segment_of(struct pmkv *kv, uint32_t key);
