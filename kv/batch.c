@@ -247,8 +247,7 @@ static int run_store(struct pmkv *kv, struct lane *lane, struct batch_run *run)
     }
     rc = lane_commit(kv, lane);
     if (rc == 0) /* the commit record is never in the index */
-        atomic_fetch_sub_explicit(&kv->segments[pos_place(&kv->shape, pos).segment].unpublished, 1,
-                                  memory_order_release);
+        record_published(&kv->segments[pos_place(&kv->shape, pos).segment]);
     return rc;
 }
 

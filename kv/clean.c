@@ -121,7 +121,7 @@ static void publish_move(struct cleaning *c, struct move *m)
     m->current = current;
     if (!current && record_is_version(m->type))
         older_adjust(kv, c->arena + m->key_at, m->key_bytes, m->hash, 1);
-    atomic_fetch_sub_explicit(&kv->segments[to].unpublished, 1, memory_order_release);
+    record_published(&kv->segments[to]);
 }
 
 /* Steps 3 and 4. */
@@ -422,7 +422,7 @@ static bool segment_eligible(const struct segment *s)
 {
     return atomic_load_explicit(&s->state, memory_order_acquire) == SEGMENT_SEALED &&
            s->summarised && !s->stuck && (s->kind == KIND_LOG || s->kind == KIND_META) &&
-           atomic_load_explicit(&s->unpublished, memory_order_acquire) == 0; /* I5 */
+           segment_published(s); /* I5 */
 }
 
 static int64_t pick_victim(struct pmkv *kv, bool hurry)

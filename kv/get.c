@@ -10,7 +10,8 @@
 #include "lost.h"
 #include "write.h"
 
-struct op_shard *op_shard(struct pmkv *kv)
+/* The calling thread's counters. */
+static struct op_shard *op_shard(struct pmkv *kv)
 {
     static atomic_uint next;
     static _Thread_local uint32_t mine;

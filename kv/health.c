@@ -93,8 +93,10 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
     for (uint32_t i = 0; i < OP_SHARDS; i++) {
         st.gets += kv->ops[i].gets;
         st.misses += kv->ops[i].misses;
-        st.puts += kv->ops[i].puts;
-        st.user_bytes_written += kv->ops[i].user_bytes;
+    }
+    for (uint32_t i = 0; i < kv->lane_count; i++) {
+        st.puts += kv->lanes[i].puts;
+        st.user_bytes_written += kv->lanes[i].user_bytes;
     }
     count_segments(kv, &st);
     *stats = st;

@@ -41,20 +41,10 @@ static void overflow_put(struct index *ix, struct index_bucket *bucket)
     pthread_mutex_unlock(&ix->overflow_lock);
 }
 
-bool bucket_empty(const struct index_bucket *bucket)
-{
-    uint64_t any = 0;
-    for (int i = 0; i < BUCKET_SLOTS; i++)
-        any |= slot_observe(&bucket->slots[i]);
-    return any == 0;
-}
-
 static _Atomic uint64_t *bucket_hole(struct index_bucket *bucket)
 {
-    for (int i = 0; i < BUCKET_SLOTS; i++)
-        if (slot_observe(&bucket->slots[i]) == 0)
-            return &bucket->slots[i];
-    return NULL;
+    uint32_t holes = bucket_holes(bucket);
+    return holes ? &bucket->slots[__builtin_ctz(holes)] : NULL;
 }
 
 /* In front of the other overflow buckets, so that their readers never see a longer way to go. */

@@ -27,27 +27,31 @@ enum {
     REFUSALS_MAX = 64,  /* then growth waits for the stripe: a hot one must not stop it */
 };
 
-static bool slot_moves(uint64_t value, uint32_t level)
+/* Bit i: slot i goes to the bucket that is split off. */
+static uint32_t bucket_moves(const struct index_bucket *bucket, uint32_t level)
 {
-    return value && (slot_tag((struct slot){value}) >> (level - LEVEL_MIN) & 1);
+    uint32_t moves = 0;
+    for (int i = BUCKET_SLOTS - 1; i >= 0; i--) {
+        uint64_t value = slot_observe(&bucket->slots[i]);
+        bool bit = slot_tag((struct slot){value}) >> (level - LEVEL_MIN) & 1;
+        moves = moves * 2 + (bit & (value != 0));
+    }
+    return moves;
 }
 
 static void chain_clear_moved(struct index *ix, struct index_bucket *bucket, uint32_t level)
 {
     for (; bucket; bucket = bucket_next(ix, bucket))
-        for (int i = 0; i < BUCKET_SLOTS; i++)
-            if (slot_moves(slot_observe(&bucket->slots[i]), level))
-                slot_publish(&bucket->slots[i], 0);
+        for (uint32_t m = bucket_moves(bucket, level); m; m &= m - 1)
+            slot_publish(&bucket->slots[__builtin_ctz(m)], 0);
 }
 
 static int chain_copy_moved(struct index *ix, struct index_bucket *bucket, uint32_t level,
                             struct index_bucket *to, uint32_t low)
 {
     for (; bucket; bucket = bucket_next(ix, bucket)) {
-        for (int i = 0; i < BUCKET_SLOTS; i++) {
-            uint64_t value = slot_observe(&bucket->slots[i]);
-            if (!slot_moves(value, level))
-                continue;
+        for (uint32_t m = bucket_moves(bucket, level); m; m &= m - 1) {
+            uint64_t value = slot_observe(&bucket->slots[__builtin_ctz(m)]);
             int rc = chain_insert(ix, to, low, (struct slot){value});
             if (rc)
                 return rc;
@@ -96,6 +100,14 @@ static bool grow_one(struct index *ix, uint64_t count)
     return rc == 0;
 }
 
+/* The next step's buckets; always inline, as a function without other effect would be dropped. */
+static inline __attribute__((always_inline)) void prefetch_split(const struct index *ix,
+                                                                 uint64_t count)
+{
+    __builtin_prefetch(&ix->buckets[count], 1, 3);
+    __builtin_prefetch(&ix->buckets[count - (1ull << level_of(count))], 1, 3);
+}
+
 static bool growth_is_due(const struct index *ix, uint64_t count)
 {
     int64_t slots = atomic_load_explicit(&ix->slots_about, memory_order_relaxed);
@@ -111,6 +123,7 @@ void index_grow_step(struct index *ix)
     int splits = growth_is_due(ix, count + count / 64) ? SPLITS_BEHIND : SPLITS_A_STEP;
     while (splits-- > 0 && growth_is_due(ix, count) && grow_one(ix, count))
         count++;
+    prefetch_split(ix, count);
     pthread_mutex_unlock(&ix->grow_lock);
 }
 

@@ -162,6 +162,19 @@ static inline struct index_bucket *bucket_next(const struct index *ix,
     return next ? &ix->overflow[next] : NULL;
 }
 
+/* Bit i: slot i is empty. Without a branch, for how many are is anybody's guess. */
+static inline uint32_t bucket_holes(const struct index_bucket *bucket)
+{
+    uint32_t holes = 0;
+    for (int i = BUCKET_SLOTS - 1; i >= 0; i--)
+        holes = holes * 2 + (slot_observe(&bucket->slots[i]) == 0);
+    return holes;
+}
+static inline bool bucket_empty(const struct index_bucket *bucket)
+{
+    return bucket_holes(bucket) == (1u << BUCKET_SLOTS) - 1;
+}
+
 /* index_chain.c: a chain's verbs, all under its stripe lock. */
 
 /* 0 or -ENOMEM without a fact. */
@@ -171,6 +184,5 @@ void chain_bump(struct index_bucket *first);
 void chain_unlink(struct index *ix, struct index_bucket *first, struct index_bucket *empty);
 /* Pulls slots into holes of the first bucket and frees overflow buckets that are empty. */
 void chain_tidy(struct index *ix, struct index_bucket *first);
-bool bucket_empty(const struct index_bucket *bucket);
 
 #endif

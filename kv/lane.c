@@ -285,9 +285,8 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     row_buf_zero(buf, buf->fill + used, need - used);
     buf->fill += need;
     lane->added++;
-    atomic_fetch_add_explicit(&kv->segments[buf->segment].unpublished, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&kv->segments[buf->segment].stored_units, units_of(need),
-                              memory_order_relaxed);
+    count32(&kv->segments[buf->segment].added, 1);
+    count32(&kv->segments[buf->segment].stored_units, (uint32_t)units_of(need));
     return 0;
 }
 
@@ -299,8 +298,7 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
     entries_rewind(&kv->segments[buf->segment].pending, lane->mark);
-    atomic_fetch_sub_explicit(&kv->segments[buf->segment].unpublished, lane->added,
-                              memory_order_relaxed);
+    count32(&kv->segments[buf->segment].added, -lane->added);
     lane->added = 0;
     if (buf->state != ROW_OPEN)
         return;
@@ -371,7 +369,7 @@ int lane_resume_row(struct pmkv *kv, struct lane *lane)
         return lane_finish_segment(kv, lane);
     if (buf->state != ROW_OPEN || lane->whole_rows)
         return 0;
-    buf->groups_done = 0;
+    buf->groups_done = buf->secret_of = 0;
     row_progress(kv, buf, false);
     if (!row_store_twins(kv, buf))
         return err_fact(-EIO, "the twins of an open row could not be stored");

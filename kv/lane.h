@@ -58,7 +58,7 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
                enum space_class class);
 
 /* Appends one record to the open commit and returns where. 0, -EIO, -EFAULT or -ENOMEM: then call
- * lane_abandon. Adds one to the segment's unpublished count, which the caller takes back (I5). */
+ * lane_abandon. The caller says record_published when it is in the index (I5). */
 int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos);
 
 /* The two halves of lane_commit: step 2, and step 4. A writer may look for the old record between

@@ -160,16 +160,16 @@ static uint64_t data_page_secret(const struct pmkv *kv, const struct row_buf *bu
 
 void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
 {
-    uint32_t last_page = UINT32_MAX;
-    uint64_t secret = 0;
     for (;; buf->groups_done++) {
         uint32_t page = buf->groups_done / PAGE_GROUPS, group = buf->groups_done % PAGE_GROUPS;
         uint32_t start = page * PAGE_PAYLOAD_BYTES + group * GROUP_BYTES;
         if (start >= buf->fill || (!all && start + group_bytes(group) > buf->fill))
             return;
-        if (page != last_page)
-            secret = data_page_secret(kv, buf, last_page = page);
-        group_finish(kv, buf, page, group, secret);
+        if (buf->secret_of != page + 1) {
+            buf->secret = data_page_secret(kv, buf, page);
+            buf->secret_of = page + 1;
+        }
+        group_finish(kv, buf, page, group, buf->secret);
     }
 }
 
@@ -308,7 +308,7 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->segment = segment;
     buf->row = row;
     buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
-    buf->fill = buf->stored = buf->groups_done = buf->lines_used = 0;
+    buf->fill = buf->stored = buf->secret_of = buf->groups_done = buf->lines_used = 0;
     for (uint32_t m = 0; m < l->parity_columns; m++)
         memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
     memset(buf->present, 0, sizeof buf->present);

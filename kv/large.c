@@ -57,7 +57,7 @@ static enum pmkv_status extent_publish(struct pmkv *kv, const struct extent_key 
     index_lock(kv->index, index_stripe(hash));
     int rc = index_insert(kv->index, hash, slot_make(pos.v, 0, hash));
     index_unlock(kv->index, index_stripe(hash));
-    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    record_published(&kv->segments[segment]);
     if (rc)
         live_add(kv, segment, -(int64_t)units_of(record_packed(sizeof *key, bytes)));
     return status_of(rc);
@@ -179,7 +179,6 @@ enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *d
         case FIND_NOMEM:
             return PMKV_E_NO_MEMORY;
         case FIND_NONE:
-        case FIND_SLOW: /* find_key_quick's alone */
             return PMKV_E_NOT_FOUND;
         }
     }

@@ -51,7 +51,7 @@ static int meta_append_locked(struct pmkv *kv, const struct meta_key *key, const
         return rc == -EFAULT ? -EIO : rc;
     uint32_t segment = pos_place(&kv->shape, *pos).segment;
     live_add(kv, segment, (int64_t)meta_units(bytes));
-    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    record_published(&kv->segments[segment]);
     return 0;
 }
 

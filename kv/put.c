@@ -126,15 +126,18 @@ enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
     uint32_t stripe = index_stripe(op->khash), segment = pos_place(&kv->shape, op->pos).segment;
     struct slot slot = slot_make(op->pos.v, older_after(op), op->khash);
     bool was_live = op->had && !op->old.lost && op->old.h.type != RECORD_TOMBSTONE;
-    live_add(kv, segment, (int64_t)units_of(write_packed(op)));
+    int64_t units = (int64_t)units_of(write_packed(op));
+    segment_live_add(kv, segment, units);
     if (op->had) {
         struct log_pos old = {slot_position(op->old.ref.slot)};
         index_replace(kv->index, &op->old.ref, slot);
         if (pos_is_lost(old))
             lost_forget(kv, old.v & ~POSITION_LOST);
-        else if (op->old.h.key_bytes)
-            live_add(kv, pos_place(&kv->shape, old).segment,
-                     -(int64_t)units_of(record_packed(op->old.h.key_bytes, op->old.h.value_bytes)));
+        else if (op->old.h.key_bytes) {
+            uint64_t bytes = record_packed(op->old.h.key_bytes, op->old.h.value_bytes);
+            segment_live_add(kv, pos_place(&kv->shape, old).segment, -(int64_t)units_of(bytes));
+            units -= (int64_t)units_of(bytes);
+        }
         if (op->old.lost && !pos_is_lost(old))
             was_live = true; /* lost, but not entered yet: it still counts as a key */
     } else if (index_insert(kv->index, op->khash, slot)) {
@@ -143,8 +146,10 @@ enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
         write_failure(kv);
         return fail(PMKV_E_IO, "out of memory for the index after the record was stored");
     }
+    if (units) /* a line that all writers share */
+        atomic_fetch_add_explicit(&kv->live_units, units, memory_order_relaxed);
     index_keys_add(kv->index, stripe, (op->type != RECORD_TOMBSTONE) - (int)was_live);
-    atomic_fetch_sub_explicit(&kv->segments[segment].unpublished, 1, memory_order_release);
+    record_published(&kv->segments[segment]);
     return PMKV_OK;
 }
 
@@ -159,26 +164,13 @@ void write_finish(struct pmkv *kv, struct write_op *op, bool failed)
 
 /* --- one record ------------------------------------------------------------------------------- */
 
-/* A put depends on no condition, so its old record is looked for while the stores of the new one
- * are on their way: prefetch, store, compare, fence. */
-static int commit_put(struct pmkv *kv, struct lane *lane, struct write_op *op, struct draft *d)
+static int commit_record(struct pmkv *kv, struct lane *lane, struct write_op *op, struct draft *d)
 {
     int rc = lane_add(kv, lane, d, &op->pos);
-    if (rc) {
-        lane_abandon(kv, lane);
-        return rc;
-    }
-    if (!op->looked)
-        find_prefetch(kv, op->khash);
-    rc = lane_store(kv, lane);
-    if (rc)
-        return rc;
-    if (!op->looked) {
-        enum find_result r = find_key_quick(kv, op->key, op->key_bytes, op->khash, &op->old);
-        op->had = r == FIND_HIT;
-        op->looked = r == FIND_NONE || (r == FIND_HIT && op->old.h.type != RECORD_MANIFEST);
-    }
-    return lane_fence(kv, lane);
+    if (rc == 0)
+        return lane_commit(kv, lane);
+    lane_abandon(kv, lane);
+    return rc;
 }
 
 static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum space_class class)
@@ -191,7 +183,11 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
     for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
         rc = lane_begin(kv, lane, write_packed(op), 1, class);
         if (rc == 0)
-            rc = commit_put(kv, lane, op, &d);
+            rc = commit_record(kv, lane, op, &d);
+    }
+    if (rc == 0 && op->type != RECORD_TOMBSTONE) {
+        count64(&lane->puts, 1);
+        count64(&lane->user_bytes, op->user_bytes);
     }
     lane_unlock(lane);
     if (rc == -ENOSPC)
@@ -199,16 +195,15 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
     return rc ? status_of(rc) : PMKV_OK;
 }
 
-/* With the stripe locked: a delete looks first, for it depends on what it finds. */
+/* With the stripe locked. A delete looks first, for it depends on what it finds. A put looks last:
+ * the loads behind the fence run while it waits, and nothing before it waits for the index. */
 static enum pmkv_status write_locked(struct pmkv *kv, struct write_op *op, enum space_class class)
 {
-    enum pmkv_status s = PMKV_OK;
-    op->looked = op->type == RECORD_TOMBSTONE;
-    if (op->looked)
-        s = write_find_old(kv, op);
+    bool look_first = op->type == RECORD_TOMBSTONE;
+    enum pmkv_status s = look_first ? write_find_old(kv, op) : PMKV_OK;
     if (s == PMKV_OK)
         s = commit_one(kv, op, class);
-    if (s == PMKV_OK && !op->looked && write_find_old(kv, op))
+    if (s == PMKV_OK && !look_first && write_find_old(kv, op))
         return fail(PMKV_E_IO, "the record is stored, but the one before it cannot be read: it "
                                "counts from the next open on");
     return s == PMKV_OK ? write_publish(kv, op) : s;
@@ -234,14 +229,6 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
     }
 }
 
-/* By thread, so that writers share no line for it. */
-static void count_put(struct pmkv *kv, uint64_t bytes)
-{
-    struct op_shard *shard = op_shard(kv);
-    atomic_fetch_add_explicit(&shard->puts, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&shard->user_bytes, bytes, memory_order_relaxed);
-}
-
 enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
                           size_t value_bytes)
 {
@@ -254,15 +241,14 @@ enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, co
                           .key_bytes = (uint32_t)key_bytes,
                           .type = RECORD_PUT,
                           .value = value,
-                          .value_bytes = value_bytes};
+                          .value_bytes = value_bytes,
+                          .user_bytes = key_bytes + value_bytes};
     s = write_prepare(kv, &op);
     if (s == PMKV_OK)
         s = write_one(kv, &op, SPACE_PUT);
     write_finish(kv, &op, s != PMKV_OK);
-    if (s == PMKV_OK) {
+    if (s == PMKV_OK)
         index_grow_step(kv->index);
-        count_put(kv, key_bytes + value_bytes);
-    }
     return s;
 }
 

@@ -228,7 +228,7 @@ struct wanted {
     const void *key;
     uint32_t key_bytes;
     uint64_t hash, khash;
-    bool extent, locked, quick;
+    bool extent, locked;
 };
 
 enum candidate { CANDIDATE_HIT, CANDIDATE_OTHER, CANDIDATE_BAD };
@@ -303,7 +303,7 @@ static enum candidate judge_rebuilt(const struct wanted *w, struct found *f)
     return CANDIDATE_OTHER;
 }
 
-enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM, STEP_SLOW };
+enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM };
 
 /* The cold half: the candidate could not be read. */
 static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struct wanted *w,
@@ -354,8 +354,8 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
 {
     f->pos = (struct log_pos){slot_position(f->ref.slot)};
     if (__builtin_expect(pos_is_lost(f->pos), 0)) {
-        if (w->extent || w->quick)
-            return w->quick ? STEP_SLOW : STEP_NEXT;
+        if (w->extent)
+            return STEP_NEXT;
         enum lost_match m =
             lost_match_id(kv, f->pos.v & ~POSITION_LOST, w->key, w->key_bytes, w->hash);
         f->h = (struct record_header){0};
@@ -375,7 +375,7 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
     case CANDIDATE_OTHER:
         return STEP_NEXT;
     default:
-        return w->quick ? STEP_SLOW : step_bad(kv, w, f);
+        return step_bad(kv, w, f);
     }
 }
 
@@ -402,8 +402,6 @@ again:
             return FIND_IO;
         case STEP_NOMEM:
             return FIND_NOMEM;
-        case STEP_SLOW:
-            return FIND_SLOW;
         }
     }
     if (!index_find_settled(&f))
@@ -414,34 +412,14 @@ again:
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out)
 {
-    struct wanted w = {key, key_bytes, khash, khash, false, locked, false};
+    struct wanted w = {key, key_bytes, khash, khash, false, locked};
     return find(kv, &w, out);
-}
-
-enum find_result find_key_quick(struct pmkv *kv, const void *key, uint32_t key_bytes,
-                                uint64_t khash, struct found *out)
-{
-    struct wanted w = {key, key_bytes, khash, khash, false, true, true};
-    return find(kv, &w, out);
-}
-
-void find_prefetch(struct pmkv *kv, uint64_t khash)
-{
-    struct index_find f;
-    struct slot_ref ref;
-    index_find_begin(kv->index, khash, &f);
-    while (index_find_next(&f, &ref)) {
-        struct log_pos pos = {slot_position(ref.slot)};
-        if (!pos_is_lost(pos))
-            prefetch_record(kv, pos_place(&kv->shape, pos));
-    }
 }
 
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out)
 {
-    struct wanted w = {key,    sizeof *key, extent_hash(key), hash64(key, sizeof *key), true,
-                       locked, false};
+    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked};
     return find(kv, &w, out);
 }
 

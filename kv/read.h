@@ -25,21 +25,13 @@ struct found {
     uint8_t *rebuilt; /* the whole record when it had to be rebuilt; free it */
 };
 
-/* FIND_SLOW: find_key_quick met something that needs find_key. */
-enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM, FIND_SLOW };
+enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM };
 
 /* Finds the current record of `key`. Call without a lock to read, or with the stripe's lock to
  * write. `locked` says which: with it no lost record is discovered (that needs other stripes), it
  * is queued. */
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out);
-
-/* As find_key under the stripe lock, for a caller who also holds a lane: whatever is damaged, lost
- * or cannot be read at once gives FIND_SLOW and is left to find_key. */
-enum find_result find_key_quick(struct pmkv *kv, const void *key, uint32_t key_bytes,
-                                uint64_t khash, struct found *out);
-/* Prefetches the records under the key's candidate slots. */
-void find_prefetch(struct pmkv *kv, uint64_t khash);
 
 /* As find_key for an extent of a long value. */
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,

@@ -70,7 +70,8 @@ struct segment {
     _Atomic uint64_t generation;   /* 0 while free */
     _Atomic uint32_t live_units;   /* 8 B units of records that count */
     _Atomic uint32_t stored_units; /* of all that were stored since open, of whole rows and meta */
-    _Atomic uint32_t unpublished;  /* I5: records stored but not in the index yet */
+    /* I5: records stored (lane lock), and those of them that are in the index. */
+    _Atomic uint32_t added, published;
     _Atomic uint32_t pins;         /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint8_t state;
@@ -112,6 +113,8 @@ struct row_buf {
     uint32_t fill;               /* payload bytes used */
     uint32_t stored;             /* payload bytes stored to the medium (whole lines) */
     uint32_t groups_done;        /* groups whose check and parity are in: page * 16 + group */
+    uint32_t secret_of;          /* 1 + the page `secret` is of; 0: none */
+    uint64_t secret;             /* what the checks of the page in work are mixed with */
     uint32_t lines_used;         /* lines that hold commits, all of them fenced */
     uint8_t *data;               /* row_pages pages */
     uint8_t *parity[MAX_PARITY]; /* chunk_pages pages each */
@@ -135,7 +138,8 @@ struct lane {
     uint32_t epoch_start; /* payload offset in the current row where the open epoch began */
     uint32_t added;       /* records of the open commit */
     bool must_close; /* a commit was given up in the current row: nothing more goes there (I1) */
-    struct entries_mark mark; /* of the segment's pending entries where the commit began */
+    struct entries_mark mark;          /* of the segment's pending entries where the commit began */
+    _Atomic uint64_t puts, user_bytes; /* since open */
     char pad[64];
 };
 
@@ -170,7 +174,7 @@ struct counters {
 /* Counted by thread, so that threads share no line for it. */
 enum { OP_SHARDS = 64 };
 struct op_shard {
-    _Alignas(64) atomic_ullong gets, misses, puts, user_bytes;
+    _Alignas(64) atomic_ullong gets, misses;
 };
 
 struct scan_record { /* bytes of the scan state's meta record */
@@ -283,12 +287,42 @@ static inline uint64_t units_of(uint64_t bytes)
     return (bytes + 7) / 8;
 }
 
-/* Adds to (or takes from) what counts as live in a segment and in all. */
-static inline void live_add(struct pmkv *kv, uint32_t segment, int64_t units)
+/* Adds to (or takes from) what counts as live in a segment, */
+static inline void segment_live_add(struct pmkv *kv, uint32_t segment, int64_t units)
 {
     atomic_fetch_add_explicit(&kv->segments[segment].live_units, (uint32_t)units,
                               memory_order_relaxed);
+}
+/* and in all. */
+static inline void live_add(struct pmkv *kv, uint32_t segment, int64_t units)
+{
+    segment_live_add(kv, segment, units);
     atomic_fetch_add_explicit(&kv->live_units, units, memory_order_relaxed);
+}
+
+/* Counters that are changed under a lock: no locked instruction, which would cost a put 5 ns each,
+ * only whole words for those who read without the lock. */
+static inline void count32(_Atomic uint32_t *counter, uint32_t delta)
+{
+    uint32_t sum = atomic_load_explicit(counter, memory_order_relaxed) + delta;
+    atomic_store_explicit(counter, sum, memory_order_relaxed);
+}
+static inline void count64(_Atomic uint64_t *counter, uint64_t delta)
+{
+    uint64_t sum = atomic_load_explicit(counter, memory_order_relaxed) + delta;
+    atomic_store_explicit(counter, sum, memory_order_relaxed);
+}
+
+/* I5: a record is in the index, or never will be. */
+static inline void record_published(struct segment *s)
+{
+    atomic_fetch_add_explicit(&s->published, 1, memory_order_release);
+}
+/* Of a segment that no lane writes any more: nothing is on its way to the index. */
+static inline bool segment_published(const struct segment *s)
+{
+    uint32_t published = atomic_load_explicit(&s->published, memory_order_acquire);
+    return published == atomic_load_explicit(&s->added, memory_order_relaxed);
 }
 
 #endif

@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Writing records. A put: lock key - store in row and twins, flushed - find old meanwhile - one
- * fence - publish in the index - unlock - return. A delete and a batch find the old record first.
+ * Writing records. A put: lock key - store in row and twins, flushed - one fence - find old while
+ * it waits - publish in the index - unlock - return. A delete and a batch find the old record
+ * first.
  */
 #ifndef PMKV_KV_WRITE_H
 #define PMKV_KV_WRITE_H
@@ -21,14 +22,14 @@ struct write_op {
     uint8_t type; /* RECORD_PUT, RECORD_MANIFEST, RECORD_TOMBSTONE */
     const void *value;
     uint64_t value_bytes;
+    uint64_t user_bytes; /* as the caller counts them: of a long value all */
     uint64_t value_hash;
     struct manifest manifest; /* what a long value's record holds */
     bool staged;              /* its extents are stored */
     bool skip;                /* a delete of what is not there */
     /* Under the stripe lock: */
     struct found old;
-    bool had;    /* a slot of the key exists */
-    bool looked; /* for the old record */
+    bool had; /* a slot of the key exists */
     struct log_pos pos;
     struct manifest old_manifest; /* extents to drop after publishing */
     bool drop_extents;

@@ -29,10 +29,10 @@ Test(cleaning, i05_a_segment_with_unpublished_records_is_no_victim)
     crash_begin(&r, PMKV_PARITY, 5);
     uint32_t segment = key_in_sealed_segment(&r, 0);
     uint64_t generation = r.kv->segments[segment].generation;
-    atomic_store(&r.kv->segments[segment].unpublished, 1);
+    atomic_fetch_add(&r.kv->segments[segment].added, 1);
     place_clean(r.kv, segment);
     cr_assert_eq(r.kv->segments[segment].generation, generation, "it was freed");
-    atomic_store(&r.kv->segments[segment].unpublished, 0);
+    record_published(&r.kv->segments[segment]);
     place_clean(r.kv, segment);
     cr_assert_neq(r.kv->segments[segment].generation, generation, "it was not freed");
     crash_end(&r);
