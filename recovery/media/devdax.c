@@ -4,7 +4,9 @@
 /*
  * A device-dax device: mapped whole, no file system, no pwrite. The kernel does not look at its bad
  * list when a page is touched: only a machine check raises the signal, and it takes the device's
- * whole alignment out of the mapping.
+ * whole alignment out of the mapping. So what is listed at open is planted (map.h), in units of
+ * that alignment: a load of it is then a plain fault rather than a machine check, and does not take
+ * what happens to come back for good.
  *
  * Repair clears the error by the bus's clear-error command (libpmem2 over libndctl; root) and then
  * stores the page. Where the bus has no such command (CXL), a page that is listed or faults cannot
@@ -42,24 +44,28 @@ static int devdax_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off,
     return pmem2_bad_ranges(map->source, m->size, fn, arg);
 }
 
-struct overlap {
-    uint64_t off;
+struct search {
+    uint64_t from, end; /* of the range looked at */
+    uint64_t page;      /* the first listed one in it */
     bool found;
 };
 
-static int note_overlap(void *arg, uint64_t off, uint64_t bytes)
+static int note_first(void *arg, uint64_t off, uint64_t bytes)
 {
-    struct overlap *page = arg;
-    if (off < page->off + PAGE_BYTES && page->off < off + bytes)
-        page->found = true;
-    return page->found;
+    struct search *s = arg;
+    if (off < s->end && s->from < off + bytes) {
+        s->page = off > s->from ? off : s->from;
+        s->found = true;
+    }
+    return s->found;
 }
 
-static bool is_listed(struct media *m, uint64_t off)
+static bool first_listed(struct media *m, uint64_t off, uint64_t bytes, uint64_t *page)
 {
-    struct overlap page = {.off = off};
-    devdax_bad_ranges(m, note_overlap, &page);
-    return page.found;
+    struct search s = {.from = off, .end = off + bytes};
+    devdax_bad_ranges(m, note_first, &s);
+    *page = s.page;
+    return s.found;
 }
 
 static int clear_page(struct media *m, uint64_t off)
@@ -77,21 +83,41 @@ static int clear_page(struct media *m, uint64_t off)
     return rc;
 }
 
+static int clear_listed(struct media *m, uint64_t off, uint64_t bytes)
+{
+    uint64_t page, before = UINT64_MAX;
+    for (; first_listed(m, off, bytes, &page); before = page) {
+        int rc = page == before ? err_fact(-EIO, "the page at %llu is still listed as bad",
+                                           (unsigned long long)page)
+                                : clear_page(m, page);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* All that is listed in a planted unit is cleared before any of it is mapped again; its pages then
+ * hold what the medium made of them. */
+static int bring_back(struct media *m, struct mapping *map, uint64_t off)
+{
+    uint64_t unit = off / map->unit * map->unit;
+    int rc = clear_listed(m, unit, map->unit);
+    return rc < 0 ? rc : planted_remove(m, map, unit, map->unit);
+}
+
 /* An error that is in no list may still go by a store of whole lines, which the verification tells.
  */
 static int devdax_recovery_write(struct media *m, uint64_t off, const void *page)
 {
-    bool listed = is_listed(m, off);
-    if (listed || mc_touch(m->base + off, PAGE_BYTES) < PAGE_BYTES) {
-        int rc = clear_page(m, off);
-        if (rc < 0 && listed)
-            return rc;
-    }
+    struct mapping *map = m->impl;
+    int rc = planted_has(map, off) ? bring_back(m, map, off) : clear_listed(m, off, PAGE_BYTES);
+    if (rc < 0)
+        return rc;
+    if (mc_touch(m->base + off, PAGE_BYTES) < PAGE_BYTES)
+        clear_page(m, off);
     if (mc_store_nt(m->base + off, page, PAGE_BYTES) < PAGE_BYTES)
         return err_fact(-EIO, "the page at %llu faults when written", (unsigned long long)off);
     mc_fence();
-    if (listed && is_listed(m, off))
-        return err_fact(-EIO, "the page at %llu is still listed as bad", (unsigned long long)off);
     return verify_by_load(m, off, page);
 }
 
@@ -132,6 +158,18 @@ static const struct media_ops devdax_ops = {
     .close = devdax_close,
 };
 
+struct plant {
+    struct media *m;
+    struct mapping *map;
+};
+
+static int plant_listed(void *arg, uint64_t off, uint64_t bytes)
+{
+    const struct plant *to = arg;
+    uint64_t unit = to->map->unit, from = off / unit * unit;
+    return planted_add(to->m, to->map, from, (off + bytes - from + unit - 1) / unit * unit);
+}
+
 int devdax_attach(struct media *m, const struct path_facts *f)
 {
     struct mapping *map = calloc(1, sizeof *map);
@@ -145,5 +183,7 @@ int devdax_attach(struct media *m, const struct path_facts *f)
     m->impl = map;
     m->store_lines = mapping_store_fn(map);
     m->ops = &devdax_ops;
+    /* As far as it goes: what is not planted raises a machine check when it is touched. */
+    devdax_bad_ranges(m, plant_listed, &(struct plant){m, map});
     return 0;
 }
