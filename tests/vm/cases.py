@@ -162,6 +162,22 @@ def bad_at_open(bed, medium):
     bed.check(medium)
 
 
+@case(DAX_2M)
+def bad_units_at_open(bed, medium):
+    """Under device-dax with 2 MiB units a bad block takes its unit along: two in the same one, and
+    one in that of a superblock."""
+    acknowledged = fill(bed, medium)
+    ranges = bed.ranges(medium)
+    data = page_of("data", ranges)
+    bed.make_bad(medium, [page_of("superblock", ranges), data, data // medium.loss_unit *
+                          medium.loss_unit])
+    report = bed.verify(medium, acknowledged)
+    expect(report.lost == 0 and report.retired == 0, "%s", report.line)
+    bed.expect_all_cleared(medium, seconds=0)
+    expect(bed.cleared() == 3, "%d clear-error commands, expected 3", bed.cleared())
+    bed.check(medium)
+
+
 @case(EXT4, XFS)
 def bad_under_load(bed, medium):
     """A page that the service reads becomes a listed bad block: a fault without a machine check."""

@@ -45,7 +45,7 @@ cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $(busybox --list); do
     [ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
 done
-for program in ndctl cxl mkfs.ext4 mkfs.xfs; do
+for program in ndctl mkfs.ext4 mkfs.xfs; do
     add "$(command -v "$program")" "bin/$program"
 done
 # busybox's modprobe cannot do all that the kernel asks of it.

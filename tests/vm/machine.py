@@ -102,7 +102,7 @@ class Machine:
                 "-device", "pxb-cxl,bus_nr=12,bus=pcie.0,id=cxl.1",
                 "-device", "cxl-rp,port=0,bus=cxl.1,id=rp0,chassis=0,slot=2",
                 "-device", "cxl-rp,port=1,bus=cxl.1,id=rp1,chassis=0,slot=3",
-                "-device", "cxl-type3,bus=rp0,memdev=m0,lsa=m1,id=cxl0",
+                "-device", "cxl-type3,bus=rp0,memdev=m0,lsa=m1,id=cxl0,sn=0x706d6b76",
                 "-M", "cxl-fmw.0.targets.0=cxl.1,cxl-fmw.0.size=4G"]
 
     def launch(self, extra):

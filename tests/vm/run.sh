@@ -58,7 +58,7 @@ skip() {
     exit 77
 }
 
-for program in qemu-system-x86_64 ndctl cxl mkfs.ext4 mkfs.xfs busybox kmod depmod cpio make gcc-12 \
+for program in qemu-system-x86_64 ndctl mkfs.ext4 mkfs.xfs busybox kmod depmod cpio make gcc-12 \
     xz nm; do
     command -v "$program" >/dev/null || skip "no $program (tools/setup.sh installs it)"
 done
@@ -90,7 +90,7 @@ build() {
     gcc "${flags[@]}" "$here/guest/page.c" -o "$guest/page"
 
     "$here/initramfs.sh" "$kernel" "$work/initramfs-$version" "$work/pmkv/pmkv-cli" \
-        "$guest/service" "$guest/page" "$module/pmem_firmware.ko"
+        "$guest/service" "$guest/page" "$here/guest/cxl-region" "$module/pmem_firmware.ko"
 }
 build >"$work/build.log" 2>&1 || {
     tail -30 "$work/build.log" >&2

@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 
-from machine import GuestError, Machine
+from machine import CXL_BYTES, GuestError, Machine
 
 PAGE = 4096
 MIB = 1 << 20
@@ -62,8 +62,8 @@ class Testbed(Machine):
 
     def power_on(self):
         self.boot()
-        if self.kind == "cxl": # the work of firmware, each time; the labels know it by its uuid
-            self.run("cxl create-region -m -t pmem -U %s -d decoder0.0 -w 1 mem0" % CXL_REGION)
+        if self.kind == "cxl":
+            self.run("cxl-region %s %d" % (CXL_REGION, CXL_BYTES))
 
     def make_media(self):
         """On a machine that was booted with new images."""
@@ -78,6 +78,7 @@ class Testbed(Machine):
             self.run("mkfs.xfs -q -f -m reflink=0,rmapbt=1 /dev/pmem0.1")
 
     def mount(self):
+        self.run("n=0; until [ -e /dev/pmem0 ] || [ $n = 100 ]; do sleep 0.1; n=$((n+1)); done")
         self.run("mount -o dax=always /dev/pmem0 /mnt/ext4")
         if self.kind == "nvdimm":
             self.run("mount -o dax=always /dev/pmem0.1 /mnt/xfs")
