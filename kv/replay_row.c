@@ -238,16 +238,17 @@ static uint32_t line_up(uint32_t offset)
 
 struct judged {
     bool closed;  /* it decodes whole */
-    bool content; /* something of this generation is there */
-    bool checked; /* some group's own check held */
+    bool checked; /* checks of this generation were stored in it */
 };
 
 static struct judged load_row(struct replay *r, struct row_ref ref)
 {
     struct judged j = {0};
+    uint32_t held = 0;
     row_load(&r->kv->vol, ref, &r->image);
     for (uint32_t i = 0; i < r->image.page_count; i++)
-        j.checked |= (r->image.info[i].good | r->image.info[i].absent) != 0;
+        held += (uint32_t)__builtin_popcount(r->image.info[i].good | r->image.info[i].absent);
+    j.checked = held >= 2; /* one holds by chance in a row of a million */
     if (r->image.bad_pages && j.checked)
         row_decode(&r->kv->vol, ref, &r->image);
     j.closed = j.checked && (r->image.bad_pages == 0 || r->image.lost_groups == 0);
