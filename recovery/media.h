@@ -56,8 +56,7 @@ struct media_ops {
     int (*present)(struct media *m);
     int (*bad_ranges)(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_t bytes),
                       void *arg);
-    /* The recovery door; see media_recovery_*. */
-    size_t (*recovery_read)(struct media *m, uint64_t off, void *dst, size_t bytes);
+    /* The recovery door; see media_recovery_write. */
     int (*recovery_write)(struct media *m, uint64_t off, const void *page);
     /* Fault injection: poison (bytes lost, SIGBUS on touch) and silent change of bytes. */
     int (*inject_poison)(struct media *m, uint64_t off);
@@ -206,9 +205,6 @@ struct media_recovery {
 
 /* Exchanges the page at `off` (page aligned) for its recovery handle. */
 struct media_recovery media_recover(struct media *m, uint64_t off);
-
-/* Optional: what is still good of the page; returns bytes read (0: no such capability). */
-size_t media_recovery_read(struct media_recovery h, void *dst, size_t bytes);
 
 /* Writes the whole page so that the poison is gone, makes it durable and verifies it by reading
  * back through the normal door. 0 when it held; -EIO when it cannot be cleared (retire it). No

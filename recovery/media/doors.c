@@ -78,13 +78,6 @@ struct media_recovery media_recover(struct media *m, uint64_t off)
     return (struct media_recovery){.media = m, .off = off};
 }
 
-size_t media_recovery_read(struct media_recovery h, void *dst, size_t bytes)
-{
-    assert(bytes <= PAGE_BYTES);
-    struct media *m = h.media;
-    return m->ops->recovery_read ? m->ops->recovery_read(m, h.off, dst, bytes) : 0;
-}
-
 static bool told_to_fail(struct media *m, uint64_t off)
 {
     bool found = false;
