@@ -107,6 +107,9 @@ loss_on()
     "$cli" scan "$pool" >"$out" 2>"$err"
     code=$?
     check "scan with lost records ends with 6, not $code" test $code -eq 6
+    expect 6 "a name is not acknowledged away" "$cli" lost "$pool" --acknowledge
+    err_has '^0 ranges without a name taken off the list'
+    expect 6 "it is still lost" "$cli" lost "$pool"
     expect 0 "a lost key can be written again" sh -c '"$0" put "$1" "key 7" - <value' "$cli" "$pool"
     expect 0 "and read" "$cli" get "$pool" "key 7"
     check "and it is right" cmp value "$out"
@@ -132,6 +135,12 @@ ruin_on()
         expect 0 "put to what was a ruin" "$cli" put "$pool" "key 7" again
         expect 0 "get from what was a ruin" "$cli" get "$pool" "key 7"
         out_is again
+        expect 0 "the ranges were seen" "$cli" lost "$pool" --acknowledge
+        err_has '^[1-9][0-9]* ranges without a name taken off the list'
+        out_is "nothing is lost
+"
+        expect 0 "and stay off it" "$cli" status "$pool"
+        out_has '^ errors: No known data errors'
         rm "$pool"
     done
 }
