@@ -43,7 +43,8 @@ struct draft {
 int lane_init(struct pmkv *kv, struct lane *lane, enum lane_kind kind);
 void lane_fini(struct lane *lane);
 
-/* Gives out twin slots to every lane from twin segments (taking such segments as needed). */
+/* Gives out twin slots to every lane from twin segments (taking such segments as needed). Open rows
+ * keep the slots whose marks name them. */
 int lanes_assign_twins(struct pmkv *kv);
 
 /* The lane this thread should use, locked. */
@@ -83,7 +84,7 @@ int lane_finish_segment(struct pmkv *kv, struct lane *lane);
 void lanes_leave_evacuated(struct pmkv *kv);
 
 /* After a clean open: brings checks and parity of a resumed row up to date and stores its twins
- * anew, for its slots may be others now. */
+ * anew, for a slot may have gone out of use. */
 int lane_resume_row(struct pmkv *kv, struct lane *lane);
 
 /* Room left in the current row, in payload bytes (0: no open row). */

@@ -86,29 +86,6 @@ static int twin_next(struct pmkv *kv, struct twin_walk *w, uint64_t *off, uint32
     }
 }
 
-int lanes_assign_twins(struct pmkv *kv)
-{
-    uint32_t m = kv->vol.layout.parity_columns;
-    if (m == 0 || twins_are_parity(kv))
-        return 0;
-    struct twin_walk w = {.segment = twin_segment_from(kv, 0)};
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
-        if (kv->lanes[i].whole_rows)
-            continue;
-        for (uint32_t set = 0; set < LANE_SETS; set++) {
-            uint32_t columns[MAX_PARITY] = {UINT32_MAX, UINT32_MAX};
-            for (uint32_t t = 0; t < m; t++) {
-                int rc = twin_next(kv, &w, &kv->lanes[i].rows[set].twin_off[t], &columns[t]);
-                if (rc)
-                    return rc;
-                if (t > 0 && columns[t] == columns[0])
-                    t--; /* another column: two twins never share a loss unit */
-            }
-        }
-    }
-    return 0;
-}
-
 static bool slot_in_use(struct pmkv *kv, uint64_t off)
 {
     for (uint32_t i = 0; i < kv->lane_count + 2; i++)
@@ -135,6 +112,77 @@ static bool same_array(const struct pmkv *kv, uint64_t twin_off, uint32_t segmen
            layout_array_of(l, layout_locate(l, twin_off).segment) == layout_array_of(l, segment);
 }
 
+/* The open row that the slot holds a twin of: the lowest of its marks that can be read says it. */
+static struct row_buf *slot_row(struct pmkv *kv, uint64_t slot_off, uint32_t *number)
+{
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
+        struct twin_mark mark;
+        uint64_t off = slot_off + (uint64_t)p * PAGE_BYTES, line = off + PAGE_PAYLOAD_BYTES;
+        if (media_load(kv->vol.media, line, &mark, sizeof mark) != sizeof mark ||
+            !twin_mark_valid(kv, &mark, off))
+            continue;
+        *number = mark.number;
+        for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+            struct row_buf *buf = &kv->lanes[i].rows[kv->lanes[i].current];
+            if (buf->state == ROW_OPEN && buf->segment == mark.segment && buf->row == mark.row &&
+                buf->generation == mark.generation)
+                return buf;
+        }
+        return NULL;
+    }
+    return NULL;
+}
+
+/* Rows that lanes go on with keep the slots they have: were they given to another row, there would
+ * be moments in which the row's own bytes are the only copy. */
+static void keep_twins(struct pmkv *kv)
+{
+    for (int64_t i = twin_segment_from(kv, 0); i >= 0; i = twin_segment_from(kv, (uint32_t)i + 1))
+        for (uint32_t slot = 0; slot < twin_slots(kv); slot++) {
+            uint32_t number;
+            uint64_t off = twin_slot_off(kv, (uint32_t)i, slot);
+            bool retired = kv->segments[i].retired_rows >> slot & 1;
+            struct row_buf *buf = retired ? NULL : slot_row(kv, off, &number);
+            if (buf && buf->twin_off[number] == 0)
+                buf->twin_off[number] = off;
+        }
+}
+
+/* A free slot for twin `t` of the set: not in the column of its other twin, for two twins never
+ * share a loss unit; nor in the array of `segment` (-1: anywhere). */
+static int twin_take(struct pmkv *kv, struct row_buf *buf, uint32_t t, int64_t segment)
+{
+    struct twin_walk w = {.segment = twin_segment_from(kv, 0)};
+    uint64_t off = 0, other_off = kv->vol.layout.parity_columns > 1 ? buf->twin_off[t ^ 1] : 0;
+    uint32_t column = 0, other = UINT32_MAX;
+    if (other_off)
+        other = layout_locate(&kv->vol.layout, other_off).column;
+    do {
+        int rc = twin_next(kv, &w, &off, &column);
+        if (rc)
+            return rc;
+    } while (column == other || slot_in_use(kv, off) ||
+             (segment >= 0 && same_array(kv, off, (uint32_t)segment)));
+    buf->twin_off[t] = off;
+    return 0;
+}
+
+int lanes_assign_twins(struct pmkv *kv)
+{
+    uint32_t m = kv->vol.layout.parity_columns;
+    if (m == 0 || twins_are_parity(kv))
+        return 0;
+    keep_twins(kv);
+    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+        for (uint32_t k = 0; k < LANE_SETS * m && !kv->lanes[i].whole_rows; k++) {
+            struct row_buf *buf = &kv->lanes[i].rows[k / m];
+            int rc = buf->twin_off[k % m] ? 0 : twin_take(kv, buf, k % m, -1);
+            if (rc)
+                return rc;
+        }
+    return 0;
+}
+
 bool twins_too_near(const struct pmkv *kv, const struct lane *lane, int64_t segment)
 {
     if (twins_are_parity(kv))
@@ -154,17 +202,9 @@ int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment)
     for (uint32_t t = 0; t < m; t++) {
         if (buf->twin_off[t] == 0 || !slot_retired(kv, buf->twin_off[t]))
             continue;
-        struct twin_walk w = {.segment = twin_segment_from(kv, 0)};
-        uint32_t column, other = UINT32_MAX;
-        uint64_t off;
-        if (m > 1)
-            other = layout_locate(&kv->vol.layout, buf->twin_off[t ^ 1]).column;
-        do {
-            int rc = twin_next(kv, &w, &off, &column);
-            if (rc)
-                return rc;
-        } while (column == other || slot_in_use(kv, off) || same_array(kv, off, segment));
-        buf->twin_off[t] = off;
+        int rc = twin_take(kv, buf, t, segment);
+        if (rc)
+            return rc;
     }
     return 0;
 }
