@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../errmsg.h"
+#include "../hash.h"
 #include "sim_impl.h"
 
 /* --- recording -------------------------------------------------------------------------------- */
@@ -324,6 +325,18 @@ void sim_peek_durable(struct media *m, uint64_t off, void *dst, size_t bytes)
     struct sim *s = sim_lock(m);
     image_read(&s->state.durable, off, dst, bytes);
     sim_unlock(s);
+}
+
+uint64_t sim_hash(struct media *m, uint64_t off, uint64_t bytes)
+{
+    assert(range_inside(m, off, bytes));
+    struct sim *s = sim_lock(m);
+    uint64_t hash = image_hash(&s->state.durable, off, bytes);
+    for (uint64_t page = off / PAGE_BYTES; page < (off + bytes) / PAGE_BYTES; page++)
+        if (s->state.poison[page / 64] >> page % 64 & 1)
+            hash += hash_mix(~page);
+    sim_unlock(s);
+    return hash;
 }
 
 /* --- making ----------------------------------------------------------------------------------- */

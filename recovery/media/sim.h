@@ -110,6 +110,8 @@ struct sim_counters sim_counters(struct media *m);
 /* What is on the medium, without hooks and whether poisoned or not. */
 void sim_peek(struct media *m, uint64_t off, void *dst, size_t bytes);
 void sim_peek_durable(struct media *m, uint64_t off, void *dst, size_t bytes);
+/* Of what is durable in these pages, and which of them are poisoned. */
+uint64_t sim_hash(struct media *m, uint64_t off, uint64_t bytes);
 
 /* --- faults ----------------------------------------------------------------------------------- */
 

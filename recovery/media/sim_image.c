@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../hash.h"
 #include "../media.h"
 
 enum { LEAF_PAGES = 256 };
 
 struct sim_page {
     atomic_uint refs;
+    atomic_ullong hash; /* of the bytes; 0: not known */
     uint8_t bytes[PAGE_BYTES];
 };
 
@@ -164,8 +166,33 @@ void image_write(struct sim_image *image, uint64_t off, const void *src, size_t 
         struct sim_leaf *leaf = own_leaf(&image->leaves[number / LEAF_PAGES]);
         struct sim_page *page = own_page(&leaf->pages[number % LEAF_PAGES]);
         memcpy(page->bytes + at, from, n);
+        atomic_store_explicit(&page->hash, 0, memory_order_relaxed);
         from += n;
         off += n;
         bytes -= n;
     }
+}
+
+static uint64_t page_hash(struct sim_page *page)
+{
+    uint64_t hash = atomic_load_explicit(&page->hash, memory_order_relaxed);
+    if (hash == 0) {
+        hash = hash64(page->bytes, PAGE_BYTES) | 1;
+        atomic_store_explicit(&page->hash, hash, memory_order_relaxed);
+    }
+    return hash;
+}
+
+/* A page that was never written is one of zeros. */
+uint64_t image_hash(const struct sim_image *image, uint64_t off, uint64_t bytes)
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    uint64_t sum = 0, none = hash64(zeros, PAGE_BYTES) | 1;
+    for (uint64_t page = off / PAGE_BYTES; page < (off + bytes) / PAGE_BYTES; page++) {
+        struct sim_page *there = (struct sim_page *)find_page(image, page);
+        uint64_t hash = there ? page_hash(there) : none;
+        if (hash != none)
+            sum += hash_mix(hash + page * 0x9e3779b97f4a7c15ull);
+    }
+    return sum;
 }

@@ -26,6 +26,8 @@ void image_copy(struct sim_image *to, const struct sim_image *from);
 void image_free(struct sim_image *image);
 void image_read(const struct sim_image *image, uint64_t off, void *dst, size_t bytes);
 void image_write(struct sim_image *image, uint64_t off, const void *src, size_t bytes);
+/* Of whole pages; kept with the pages, which images share, so that it costs little. */
+uint64_t image_hash(const struct sim_image *image, uint64_t off, uint64_t bytes);
 
 /* Memory or abort: a test that runs out of it must not go on as if the medium had failed. */
 void *sim_alloc(size_t bytes); /* zeroed */
