@@ -56,7 +56,7 @@ def probe(bed, medium):
 
 # --- machine checks under load --------------------------------------------------------------------
 
-def strike(service, asynchronous):
+def strike(service):
     """A machine check on the page that the hot reader is copying from, whose bytes are lost."""
     bed, medium = service.bed, service.medium
     places, start = bed.places(medium), bed.memory_start()
@@ -66,7 +66,7 @@ def strike(service, asynchronous):
     physical = physical_of(places, offset)
     unit = medium.loss_unit
     bed.destroy(physical // unit * unit - start, unit)
-    bed.machine_check(physical, asynchronous)
+    bed.machine_check(physical, asynchronous=False)
     bed.monitor("cont")
     return before
 
@@ -78,7 +78,7 @@ def machine_check(bed, medium):
     bed.create(medium)
     service = bed.serve(medium)
     for turn in range(1, 3):
-        before = strike(service, asynchronous=False)
+        before = strike(service)
         service.wait("rebuilt a value", lambda now: now.rebuilt > before.rebuilt)
         service.wait("repaired the page", lambda now: now.repaired > before.repaired)
         service.wait_more(50)
@@ -93,17 +93,33 @@ def machine_check(bed, medium):
 
 @case(EXT4, XFS, DAX_4K)
 def asynchronous(bed, medium):
-    """An asynchronous machine check, to a process that asked for them: the page is repaired."""
+    """An asynchronous machine check, to a process that asked for them, on a page that nobody reads
+    while the pool is open, a copy of the superblock: it is repaired all the same."""
     bed.create(medium)
     service = bed.serve(medium, early=True)
-    before = strike(service, asynchronous=True)
+    physical = physical_of(bed.places(medium), 0)
+    start = bed.memory_start()
+    service.drain()
+    before = service.last
+    bed.monitor("stop")
+    bed.destroy(physical - start, PAGE)
+    bed.machine_check(physical, asynchronous=True)
+    bed.monitor("cont")
     service.wait("repaired the page", lambda now: now.repaired > before.repaired)
     service.wait_more(50)
-    expect(bed.cleared() == 1, "%d clear-error commands, expected 1", bed.cleared())
-    bed.expect_all_cleared(medium)
     last = service.stop()
     expect(last.lost == 0 and last.retired == 0, "%s", last.line)
     bed.check(medium)
+    # The kernel signals first and lists the page after that. A repair in between stores without a
+    # clear-error; the next open, or scrub, finds the page in the list.
+    bed.verify(medium, last.acknowledged)
+    expect(bed.cleared() == 1, "%d clear-error commands, expected 1", bed.cleared())
+    bed.expect_all_cleared(medium, seconds=0)
+
+
+def scrub(bed, medium):
+    code, text = bed.shell("pmkv-cli scrub %s 2>&1" % medium.pool)
+    expect(code in (0, 5), "scrub: exit %d: %s", code, text)
 
 
 @case(DAX_2M)
@@ -111,14 +127,13 @@ def huge_loss(bed, medium):
     """A machine check under device-dax with 2 MiB units takes all of the 2 MiB."""
     bed.create(medium)
     service = bed.serve(medium)
-    before = strike(service, asynchronous=False)
+    before = strike(service)
     service.wait("rebuilt a value", lambda now: now.rebuilt > before.rebuilt)
     service.wait("repaired the page", lambda now: now.repaired > before.repaired)
     service.wait_more(50)
     last = service.stop()
     expect(last.lost == 0 and last.retired == 0, "%s", last.line)
-    code, scrub = bed.cli("scrub", medium)
-    expect(code in (0, 5), "scrub: exit %d: %s", code, scrub)
+    scrub(bed, medium)
     bed.expect_all_cleared(medium)
     bed.check(medium)
     bed.verify(medium, last.acknowledged)
@@ -165,7 +180,8 @@ def bad_at_open(bed, medium):
 @case(DAX_2M)
 def bad_units_at_open(bed, medium):
     """Under device-dax with 2 MiB units a bad block takes its unit along: two in the same one, and
-    one in that of a superblock."""
+    one in that of a superblock. The first page that is repaired takes the other's poison away, and
+    a scrub finds what is left in its place."""
     acknowledged = fill(bed, medium)
     ranges = bed.ranges(medium)
     data = page_of("data", ranges)
@@ -175,6 +191,7 @@ def bad_units_at_open(bed, medium):
     expect(report.lost == 0 and report.retired == 0, "%s", report.line)
     bed.expect_all_cleared(medium, seconds=0)
     expect(bed.cleared() == 3, "%d clear-error commands, expected 3", bed.cleared())
+    scrub(bed, medium)
     bed.check(medium)
 
 

@@ -69,6 +69,7 @@ for module in "${modules[@]}"; do
         cp "$from/$file" "$to/$file"
     done
 done
+find "$to" -name '*.ko.xz' -exec xz -d {} +
 cp "$from"/modules.{order,builtin,builtin.modinfo} "$to/"
 depmod -b "$root" "$release"
 

@@ -14,7 +14,7 @@ import traceback
 
 from cases import CASES
 from machine import GuestError
-from testbed import Failed, Testbed
+from testbed import Failed, Skipped, Testbed
 
 
 def arguments():
@@ -61,17 +61,19 @@ def run_case(beds, args, case):
         else:
             bed.restore()
         function(bed, medium)
-        verdict = "PASS"
+        verdict, detail = "PASS", ""
+    except Skipped as error:
+        verdict, detail = "SKIPPED", ": %s" % error
     except (Failed, GuestError) as error:
-        verdict = "FAIL: %s" % error
+        verdict, detail = "FAIL", ": %s" % error
         if not isinstance(error, Failed):
             traceback.print_exc()
     finally:
         bed.kill()
-    print("%-32s %5.1f s  %s" % (name, time.monotonic() - began, verdict), flush=True)
-    if verdict != "PASS":
+    print("%-32s %5.1f s  %s%s" % (name, time.monotonic() - began, verdict, detail), flush=True)
+    if verdict == "FAIL":
         show_console(bed)
-    return verdict == "PASS"
+    return verdict
 
 
 def show_console(bed):
@@ -86,14 +88,12 @@ def main():
         print("\n".join(case[0] for case in CASES))
         return 0
     shutil.rmtree(args.folder, ignore_errors=True)
-    beds, passed, failed = {}, 0, 0
+    beds, counts = {}, {"PASS": 0, "FAIL": 0, "SKIPPED": 0}
     for case in chosen(args.names):
-        if run_case(beds, args, case):
-            passed += 1
-        else:
-            failed += 1
-    print("vm: %d passed, %d failed, 0 skipped" % (passed, failed))
-    return 1 if failed else 0
+        counts[run_case(beds, args, case)] += 1
+    print("vm: %d passed, %d failed, %d skipped"
+          % (counts["PASS"], counts["FAIL"], counts["SKIPPED"]))
+    return 1 if counts["FAIL"] else 0
 
 
 if __name__ == "__main__":

@@ -17,6 +17,10 @@ class Failed(Exception):
     """A case found something other than what must be."""
 
 
+class Skipped(Exception):
+    """A case cannot run here, and why."""
+
+
 def expect(condition, message, *args):
     if not condition:
         raise Failed(message % args if args else message)
@@ -56,13 +60,16 @@ class Testbed(Machine):
     def __init__(self, folder, kernel, initramfs, service, kind="nvdimm"):
         super().__init__(folder, kernel, initramfs, kind)
         self.copies = copy_ranges(service)
-        self.processes = []
 
     # --- media ----------------------------------------------------------------------------------
 
     def power_on(self):
         self.boot()
         if self.kind == "cxl":
+            refused = re.search("cxl_pci .*Failed.*", self.run("dmesg"))
+            if refused:
+                raise Skipped("the guest's kernel does not take QEMU's CXL memory: "
+                              + refused.group(0))
             self.run("cxl-region %s %d" % (CXL_REGION, CXL_BYTES))
 
     def make_media(self):
