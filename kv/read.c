@@ -340,16 +340,6 @@ static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struc
     return m == LOST_OTHER ? STEP_NEXT : STEP_LOST;
 }
 
-/* Always inline: a function that only prefetches has no effect the compiler knows of, and its call
- * may be dropped (seen with gcc 12: a get took 1.25 times as long). */
-static inline __attribute__((always_inline)) void prefetch_record(struct pmkv *kv,
-                                                                  struct row_place place)
-{
-    uint64_t page = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
-                                         place.offset / PAGE_PAYLOAD_BYTES);
-    media_prefetch(kv->vol.media, page + place.offset % PAGE_PAYLOAD_BYTES, GROUP_BYTES);
-}
-
 static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct found *f)
 {
     f->pos = (struct log_pos){slot_position(f->ref.slot)};
@@ -368,7 +358,7 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
      * taken again since the slot was read, and its records need not be fenced yet (I2). */
     if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
         return STEP_AGAIN;
-    prefetch_record(kv, place);
+    prefetch_record(kv, place, GROUP_BYTES);
     switch (judge(kv, w, f)) {
     case CANDIDATE_HIT:
         return STEP_HIT;

@@ -415,6 +415,26 @@ static bool summary_complete(struct pmkv *kv, uint32_t segment, struct entries *
     return count == s->records;
 }
 
+/* In batches that first ask for all their buckets, then for what stands under the slots there: one
+ * after the other, waiting for those lines would be most of what an open does. */
+static int enter_entries(struct replay *r, uint32_t segment, const struct entries *from)
+{
+    enum { BATCH = 32 };
+    struct entry batch[BATCH];
+    struct entries_reader reader = {.bytes = from->bytes, .used = from->used};
+    uint32_t count;
+    int rc = 0;
+    do {
+        for (count = 0; count < BATCH && entries_next(&reader, &batch[count]) == 1; count++)
+            index_prefetch(r->kv->index, batch[count].hash);
+        for (uint32_t i = 0; i < count; i++)
+            replay_prefetch(r, &batch[i]);
+        for (uint32_t i = 0; i < count && rc == 0; i++)
+            rc = replay_enter(r, segment, &batch[i]);
+    } while (count == BATCH && rc == 0);
+    return rc;
+}
+
 static int enter_segment(struct replay *r, uint32_t segment)
 {
     struct pmkv *kv = r->kv;
@@ -434,10 +454,8 @@ static int enter_segment(struct replay *r, uint32_t segment)
             rc = segment_scan(kv, segment, &s->pending);
     }
     const struct entries *from = from_parts ? &list : &s->pending;
-    struct entries_reader reader = {.bytes = from->bytes, .used = from->used};
-    struct entry e;
-    while (rc == 0 && entries_next(&reader, &e) == 1)
-        rc = replay_enter(r, segment, &e);
+    if (rc == 0)
+        rc = enter_entries(r, segment, from);
     entries_free(&list);
     return rc;
 }
