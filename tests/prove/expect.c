@@ -23,10 +23,8 @@ const char *expect_key(uint32_t key, size_t *bytes)
 
 /* --- operations ------------------------------------------------------------------------------- */
 
-bool expect_put(struct expect *e, uint32_t key, uint32_t bytes, void *value)
+static bool next_version(struct expect *e, uint32_t key, uint32_t bytes)
 {
-    size_t key_bytes;
-    const char *name = expect_key(key, &key_bytes);
     if (e->last_version + 1 == EXPECT_VERSIONS)
         return false;
     e->last_version++;
@@ -34,20 +32,27 @@ bool expect_put(struct expect *e, uint32_t key, uint32_t bytes, void *value)
     e->history[e->last_version].bytes = bytes;
     e->to[key] = (struct expect_value){e->last_version, bytes};
     e->in_flight |= 1u << key;
+    return true;
+}
+
+bool expect_put(struct expect *e, uint32_t key, uint32_t bytes, void *value)
+{
+    size_t key_bytes;
+    const char *name = expect_key(key, &key_bytes);
+    if (!next_version(e, key, bytes))
+        return false;
     test_value_fill(value, bytes, name, key_bytes, e->last_version);
     return true;
 }
 
-void expect_delete(struct expect *e, uint32_t key)
+bool expect_delete(struct expect *e, uint32_t key)
 {
-    e->to[key] = (struct expect_value){0, 0};
-    e->in_flight |= 1u << key;
+    return next_version(e, key, EXPECT_GONE);
 }
 
 void expect_settle(struct expect *e, bool happened)
 {
     if (happened) {
-        memcpy(e->was, e->now, sizeof e->was);
         for (uint32_t i = 0; i < EXPECT_KEYS; i++)
             if (e->in_flight >> i & 1)
                 e->now[i] = e->to[i];
@@ -71,13 +76,15 @@ struct reading {
     uint32_t key;
     enum pmkv_status status;
     size_t bytes;
+    unsigned states;  /* bit 0: what was acknowledged, bit 1: what is in flight */
+    uint32_t version; /* of another one that it is; 0: none, or it is not there */
 };
 
 static bool is_value(const struct reading *g, struct expect_value v)
 {
     size_t key_bytes;
     const char *name = expect_key(g->key, &key_bytes);
-    if (v.version == 0)
+    if (!expect_has(v))
         return g->status == PMKV_E_NOT_FOUND;
     return g->status == PMKV_OK && g->bytes == v.bytes &&
            test_value_is(answer, g->bytes, name, key_bytes, v.version);
@@ -86,11 +93,60 @@ static bool is_value(const struct reading *g, struct expect_value v)
 /* Which version of the key is this? 0: none that was ever put. */
 static uint32_t version_of(const struct expect *e, const struct reading *g)
 {
-    for (uint32_t v = e->last_version; v > 0; v--)
+    for (uint32_t v = e->last_version; v > 0 && g->status == PMKV_OK; v--)
         if (e->history[v].key == g->key &&
             is_value(g, (struct expect_value){v, e->history[v].bytes}))
             return v;
     return 0;
+}
+
+static struct expect_value after(const struct expect *e, uint32_t key)
+{
+    return e->in_flight >> key & 1 ? e->to[key] : e->now[key];
+}
+
+static struct reading read_key(const struct expect *e, struct pmkv *kv, uint32_t key,
+                               struct verdict *v)
+{
+    struct reading g = {.key = key};
+    size_t key_bytes;
+    const char *name = expect_key(key, &key_bytes);
+    g.status = pmkv_get(kv, name, key_bytes, answer, sizeof answer, &g.bytes);
+    g.states = (is_value(&g, e->now[key]) ? 1 : 0) | (is_value(&g, after(e, key)) ? 2 : 0);
+    if (g.states == 0)
+        g.version = version_of(e, &g);
+    uint64_t of[2] = {(uint64_t)g.status, g.status == PMKV_OK ? hash64(answer, g.bytes) : 0};
+    v->answers = hash_mix(v->answers + hash64(of, sizeof of));
+    v->lost += g.status == PMKV_E_LOST;
+    return g;
+}
+
+static void complain(struct verdict *v, const struct expect *e, const struct reading *g,
+                     uint32_t last)
+{
+    bool flies = e->in_flight >> g->key & 1;
+    if (v->text[0])
+        return;
+    snprintf(v->text, sizeof v->text,
+             "key %u should be version %u%s, is %s with %zu bytes, version %u; %u is there (%s)",
+             g->key, e->now[g->key].version, flies ? " or what is in flight" : "",
+             pmkv_status_name(g->status), g->bytes, g->version, last,
+             g->status == PMKV_OK ? "" : pmkv_errormsg());
+    v->is_wrong = g->status == PMKV_OK;
+}
+
+/* The last version that is there: what was acknowledged before it was fenced. Versions of a few
+ * bytes are not told apart. */
+static uint32_t last_there(const struct expect *e, const struct reading *readings)
+{
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < EXPECT_KEYS; i++) {
+        const struct reading *g = &readings[i];
+        uint32_t is = g->states & 1 ? e->now[i].version : g->states & 2 ? e->to[i].version : 0;
+        if (g->status == PMKV_OK && g->bytes >= 8 && is > last)
+            last = is;
+    }
+    return last;
 }
 
 struct lost_seen {
@@ -105,61 +161,26 @@ static int see_lost(void *arg, const struct pmkv_lost *lost)
     return 0;
 }
 
-static void complain(struct verdict *v, const struct expect *e, const struct reading *g)
-{
-    bool flies = e->in_flight >> g->key & 1;
-    if (v->text[0])
-        return;
-    snprintf(v->text, sizeof v->text,
-             "key %u should be version %u (%s%u), is %s with %zu bytes, version %u: %s", g->key,
-             e->now[g->key].version, flies ? "in flight: " : "not in flight, before: ",
-             flies ? e->to[g->key].version : e->was[g->key].version, pmkv_status_name(g->status),
-             g->bytes, version_of(e, g), g->status == PMKV_OK ? "" : pmkv_errormsg());
-    v->is_wrong = g->status == PMKV_OK;
-}
-
-/* Damage beyond the redundancy: see section 6 of docs/design.md for what may be missing in silence,
- * which is the very last operation, and what a range without a name may hide. */
+/* Damage beyond the redundancy. What docs/design.md says in section 6: the very last operations
+ * may be missing in silence, as long as nothing that was done later is there; and where a range
+ * without a name is listed, an older version may be there. */
 static bool may_be(const struct expect *e, const struct reading *g, enum expect_mode mode,
-                   const struct lost_seen *lost, struct verdict *v)
+                   const struct lost_seen *lost, uint32_t last)
 {
     if (g->status == PMKV_E_LOST)
         return true;
-    if (mode == EXPECT_SAFETY && g->status != PMKV_OK)
-        return true;
-    if (is_value(g, e->was[g->key]))
-        return true;
-    if (mode == EXPECT_NAMED && lost->ranges == 0)
+    if (g->status != PMKV_OK && g->status != PMKV_E_NOT_FOUND)
+        return mode == EXPECT_SAFETY;
+    if (g->status == PMKV_OK && g->version == 0)
         return false;
-    v->stale++;
-    return g->status == PMKV_E_NOT_FOUND || version_of(e, g) != 0;
+    return mode == EXPECT_SAFETY || lost->ranges > 0 || e->now[g->key].version > last;
 }
 
-static void judge_key(const struct expect *e, struct pmkv *kv, enum expect_mode mode, uint32_t key,
-                      const struct lost_seen *lost, struct verdict *v)
-{
-    struct reading g = {.key = key};
-    size_t key_bytes;
-    const char *name = expect_key(key, &key_bytes);
-    g.status = pmkv_get(kv, name, key_bytes, answer, sizeof answer, &g.bytes);
-    v->lost += g.status == PMKV_E_LOST;
-    uint64_t of[2] = {(uint64_t)g.status, g.status == PMKV_OK ? hash64(answer, g.bytes) : 0};
-    v->answers = hash_mix(v->answers + hash64(of, sizeof of));
-    bool flies = e->in_flight >> key & 1;
-    unsigned states = is_value(&g, e->now[key]) ? 1 : 0;
-    if (is_value(&g, flies ? e->to[key] : e->now[key]))
-        states |= 2;
-    if (states == 0 && (mode == EXPECT_ALL || !may_be(e, &g, mode, lost, v)))
-        complain(v, e, &g);
-    if (states || mode == EXPECT_ALL)
-        v->states &= states;
-}
-
-static uint64_t keys_owed(const struct expect *e, bool after)
+static uint64_t keys_owed(const struct expect *e, bool later)
 {
     uint64_t count = 0;
     for (uint32_t i = 0; i < EXPECT_KEYS; i++)
-        count += (after && e->in_flight >> i & 1 ? e->to[i] : e->now[i]).version != 0;
+        count += expect_has(later ? after(e, i) : e->now[i]);
     return count;
 }
 
@@ -180,11 +201,20 @@ static void judge_whole(const struct expect *e, struct pmkv *kv, const struct lo
 
 void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode, struct verdict *v)
 {
+    struct reading readings[EXPECT_KEYS];
     struct lost_seen lost = {0};
     *v = (struct verdict){.states = 3};
-    pmkv_lost_foreach(kv, see_lost, &lost);
     for (uint32_t i = 0; i < EXPECT_KEYS; i++)
-        judge_key(e, kv, mode, i, &lost, v);
+        readings[i] = read_key(e, kv, i, v);
+    pmkv_lost_foreach(kv, see_lost, &lost);
+    uint32_t last = last_there(e, readings);
+    for (uint32_t i = 0; i < EXPECT_KEYS; i++) {
+        const struct reading *g = &readings[i];
+        if (g->states || mode == EXPECT_ALL)
+            v->states &= g->states;
+        if (g->states == 0 && (mode == EXPECT_ALL || !may_be(e, g, mode, &lost, last)))
+            complain(v, e, g, last);
+    }
     if (mode == EXPECT_ALL && !v->text[0])
         judge_whole(e, kv, &lost, v);
 }

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * What a store owes: for each key the version that was acknowledged, the one before the last
- * acknowledged operation, and what the operation in flight would make of it; and every version that
- * was ever put, so that any answer can be judged.
+ * What a store owes: for each key the version that was acknowledged and what the operation in
+ * flight would make of it; and every version there ever was, so that any answer can be judged. A
+ * delete makes a version too, one that is not there.
  */
 #ifndef PMKV_TESTS_PROVE_EXPECT_H
 #define PMKV_TESTS_PROVE_EXPECT_H
@@ -16,13 +16,13 @@
 
 enum { EXPECT_KEYS = 24, EXPECT_VERSIONS = 8192, EXPECT_MAX_BYTES = 192 << 10 };
 
-/* Version 0: the key is not there. */
+#define EXPECT_GONE UINT32_MAX /* bytes of a version that is not there; version 0 never was */
 struct expect_value {
     uint32_t version, bytes;
 };
 
 struct expect {
-    struct expect_value now[EXPECT_KEYS], was[EXPECT_KEYS], to[EXPECT_KEYS];
+    struct expect_value now[EXPECT_KEYS], to[EXPECT_KEYS];
     uint32_t in_flight; /* bit per key: `to` is what the operation in flight makes of it */
     uint32_t last_version;
     uint64_t operations;
@@ -36,7 +36,12 @@ _Static_assert(EXPECT_KEYS <= 32, "a bit per key");
 const char *expect_key(uint32_t key, size_t *bytes);
 /* Notes a version of the key as in flight, and fills `value`. false: there were too many. */
 bool expect_put(struct expect *e, uint32_t key, uint32_t bytes, void *value);
-void expect_delete(struct expect *e, uint32_t key);
+bool expect_delete(struct expect *e, uint32_t key);
+/* Is the key there? */
+static inline bool expect_has(struct expect_value v)
+{
+    return v.version != 0 && v.bytes != EXPECT_GONE;
+}
 /* The operation in flight was acknowledged, or refused. */
 void expect_settle(struct expect *e, bool happened);
 uint64_t expect_hash(const struct expect *e);
@@ -50,7 +55,6 @@ enum expect_mode {
 struct verdict {
     unsigned states;  /* bit 0: as before what was in flight, bit 1: as after */
     unsigned lost;    /* keys that answer PMKV_E_LOST */
-    unsigned stale;   /* keys that answer an older version, though a lost range is listed */
     uint64_t answers; /* hash of all answers */
     bool is_wrong;    /* wrong bytes; else, with text, something is missing */
     char text[240];   /* what is the matter; empty: nothing */

@@ -61,7 +61,7 @@ static bool some_record(struct aim *a, struct row_place *out, uint32_t *key_byte
             continue;
         *out = pos_place(&a->r->kv->shape, (struct log_pos){slot_position(ref.slot)});
         *key_bytes = (uint32_t)length;
-        *bytes = a->r->expect.now[key].bytes;
+        *bytes = expect_has(a->r->expect.now[key]) ? a->r->expect.now[key].bytes : 0;
         return true;
     }
     return false;
@@ -312,7 +312,8 @@ void fault_plant(struct run *r, struct media *image, enum fault_mode mode, uint6
     atomic_fetch_add(&r->totals->modes[mode], 1);
     for (unsigned i = 0; i < count; i++) {
         enum fault fault = draw(&a, plan);
-        enum fault area = (unsigned)fault < FAULT_AREAS ? fault : (enum fault)below(&a, FAULT_AREAS);
+        enum fault area =
+            (unsigned)fault < FAULT_AREAS ? fault : (enum fault)below(&a, FAULT_AREAS);
         uint64_t off = aim_at(&a, area, mode == FAULTS_UNLIMITED);
         if (mode == FAULTS_BEYOND && !a.near)
             a.near = off;

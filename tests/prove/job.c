@@ -44,7 +44,7 @@ struct pmkv_options setting_options(const struct setting *s)
 
 void prove_fail(struct run *r, enum failure kind, const char *format, ...)
 {
-    char text[1024];
+    char text[1400];
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);

@@ -86,7 +86,7 @@ struct totals {
 /* What a worker is doing: the parent prints it when the worker dies. */
 struct worker {
     atomic_ullong job;
-    char where[400];
+    char where[900];
 };
 
 struct limits {
@@ -142,7 +142,7 @@ struct cut {
     uint64_t salt;  /* what is chosen about this image follows from it */
     bool pivot;     /* cut its recovery at every instant */
     struct fault_plan plan;
-    char where[360];
+    char where[900];
 };
 void recover_image(struct run *r, struct media *image, const struct cut *cut);
 /* Frees a store without closing it: the power went. */

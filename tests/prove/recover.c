@@ -98,6 +98,8 @@ static struct pmkv *open_image(struct run *r, struct media *image, const struct 
     struct pmkv_options o = setting_options(r->setting);
     bool faulty = cut->plan.mode != FAULTS_NONE;
     bool openable = !faulty || superblock_find(image, &sb, &l, &good) == SUPERBLOCK_FOUND;
+    if (cut->plan.mode == FAULTS_UNLIMITED && cut->plan.late_in)
+        openable = false; /* the last copy may be what goes while it reads */
     enum pmkv_status s = store_open(image, &o, &kv);
     if (s == PMKV_OK)
         return kv;
