@@ -108,15 +108,9 @@ static enum pmkv_status fetch_value(struct pmkv *kv, struct found *f, struct val
     }
 }
 
-static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
-                            struct value_sink *sink)
+static enum pmkv_status get_hashed(struct pmkv *kv, const void *key, size_t key_bytes,
+                                   uint64_t khash, struct value_sink *sink)
 {
-    enum pmkv_status s = handle_enter(kv);
-    if (s == PMKV_OK)
-        s = check_key(kv, key, key_bytes);
-    if (s)
-        return s;
-    uint64_t khash = key_hash(key, key_bytes);
     for (;;) {
         struct found f;
         enum find_result r = find_key(kv, key, (uint32_t)key_bytes, khash, false, &f);
@@ -134,7 +128,7 @@ static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
             free(f.rebuilt);
             return PMKV_OK;
         }
-        s = fetch_value(kv, &f, sink);
+        enum pmkv_status s = fetch_value(kv, &f, sink);
         free(f.rebuilt);
         if (s == PMKV_E_NOT_FOUND)
             continue;
@@ -142,6 +136,15 @@ static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
             count_read(kv, true);
         return s;
     }
+}
+
+static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
+                            struct value_sink *sink)
+{
+    enum pmkv_status s = handle_enter(kv);
+    if (s == PMKV_OK)
+        s = check_key(kv, key, key_bytes);
+    return s ? s : get_hashed(kv, key, key_bytes, key_hash(key, key_bytes), sink);
 }
 
 enum pmkv_status pmkv_get(struct pmkv *kv, const void *key, size_t key_bytes, void *buffer,
@@ -165,6 +168,47 @@ enum pmkv_status pmkv_get_alloc(struct pmkv *kv, const void *key, size_t key_byt
     }
     *value = sink.buffer;
     *value_bytes = sink.bytes;
+    return PMKV_OK;
+}
+
+/* --- several at once -------------------------------------------------------------------------- */
+
+enum { READS_AT_ONCE = 16 };
+
+/* Three rounds over a few reads: ask for the buckets, ask for the records under them, read. */
+static void get_some(struct pmkv *kv, struct pmkv_read *reads, size_t count)
+{
+    uint64_t khash[READS_AT_ONCE];
+    for (size_t i = 0; i < count; i++) {
+        reads[i].value_bytes = 0;
+        reads[i].status = check_key(kv, reads[i].key, reads[i].key_bytes);
+        if (reads[i].status)
+            continue;
+        khash[i] = key_hash(reads[i].key, reads[i].key_bytes);
+        index_prefetch(kv->index, khash[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (reads[i].status == PMKV_OK)
+            find_prefetch(kv, khash[i], RECORD_HEADER_BYTES + reads[i].key_bytes + GROUP_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        if (reads[i].status)
+            continue;
+        struct value_sink sink = {.buffer = reads[i].buffer, .capacity = reads[i].buffer_bytes};
+        reads[i].status = get_hashed(kv, reads[i].key, reads[i].key_bytes, khash[i], &sink);
+        if (reads[i].status == PMKV_OK || reads[i].status == PMKV_E_BUFFER)
+            reads[i].value_bytes = sink.bytes;
+    }
+}
+
+enum pmkv_status pmkv_get_many(struct pmkv *kv, struct pmkv_read *reads, size_t count)
+{
+    enum pmkv_status s = handle_enter(kv);
+    if (s)
+        return s;
+    if (!reads && count)
+        return fail(PMKV_E_INVALID, "the reads are NULL and their count is %zu", count);
+    for (size_t at = 0; at < count; at += READS_AT_ONCE)
+        get_some(kv, reads + at, count - at < READS_AT_ONCE ? count - at : READS_AT_ONCE);
     return PMKV_OK;
 }
 
@@ -236,7 +280,7 @@ static enum pmkv_status walk_collect(struct walk *w, const struct index_scan *sc
             enum find_result r = read_record(kv, pos, generation, &record);
             s = r == FIND_NONE    ? PMKV_E_NOT_FOUND
                 : r == FIND_IO    ? unavailable(kv)
-                : r == FIND_NOMEM ? PMKV_E_NO_MEMORY
+                : r == FIND_NOMEM ? fail(PMKV_E_NO_MEMORY, "no memory for a record")
                                   : PMKV_OK;
             if (r == FIND_LOST) {
                 struct row_ref ref = {segment, pos_place(&kv->shape, pos).row, generation};

@@ -67,4 +67,19 @@ prefetch_record(struct pmkv *kv, struct row_place place, uint32_t bytes)
     media_prefetch(kv->vol.media, page + place.offset % PAGE_PAYLOAD_BYTES, bytes);
 }
 
+/* Asks for the records under the slots a key may have: `bytes` of each, within reason. */
+static inline __attribute__((always_inline)) void find_prefetch(struct pmkv *kv, uint64_t hash,
+                                                                uint32_t bytes)
+{
+    enum { MOST = 512 }; /* the rest of a longer one comes by the processor's own prefetching */
+    struct index_find f;
+    struct slot_ref ref;
+    index_find_begin(kv->index, hash, &f);
+    while (index_find_next(&f, &ref)) {
+        struct log_pos pos = {slot_position(ref.slot)};
+        if (!pos_is_lost(pos))
+            prefetch_record(kv, pos_place(&kv->shape, pos), bytes < MOST ? bytes : MOST);
+    }
+}
+
 #endif

@@ -428,7 +428,7 @@ static int enter_entries(struct replay *r, uint32_t segment, const struct entrie
         for (count = 0; count < BATCH && entries_next(&reader, &batch[count]) == 1; count++)
             index_prefetch(r->kv->index, batch[count].hash);
         for (uint32_t i = 0; i < count; i++)
-            replay_prefetch(r, &batch[i]);
+            find_prefetch(r->kv, batch[i].hash, RECORD_HEADER_BYTES + batch[i].key_bytes);
         for (uint32_t i = 0; i < count && rc == 0; i++)
             rc = replay_enter(r, segment, &batch[i]);
     } while (count == BATCH && rc == 0);

@@ -64,8 +64,6 @@ void row_buf_free(struct row_buf *buf);
 
 /* --- index (replay_index.c) ------------------------------------------------------------------- */
 
-/* Asks for the header of the record that stands where the entry's key would go. */
-void replay_prefetch(struct replay *r, const struct entry *e);
 /* Enters the record an entry names, unless a newer one is there. 0 or -ENOMEM. */
 int replay_enter(struct replay *r, uint32_t segment, const struct entry *e);
 /* Drops pieces whose manifest does not count. */

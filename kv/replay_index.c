@@ -150,19 +150,6 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
     return 0;
 }
 
-void replay_prefetch(struct replay *r, const struct entry *e)
-{
-    struct index_find f;
-    struct slot_ref ref;
-    index_find_begin(r->kv->index, e->hash, &f);
-    while (index_find_next(&f, &ref)) {
-        struct log_pos pos = {slot_position(ref.slot)};
-        if (!pos_is_lost(pos))
-            prefetch_record(r->kv, pos_place(&r->kv->shape, pos),
-                            RECORD_HEADER_BYTES + e->key_bytes);
-    }
-}
-
 int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
 {
     struct pmkv *kv = r->kv;

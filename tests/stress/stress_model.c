@@ -161,6 +161,45 @@ static void do_get_into_a_small_buffer(void)
             return;
 }
 
+static void read_verify(uint32_t key, const struct pmkv_read *read)
+{
+    const struct entry *entry = &model->entry[key];
+    enum pmkv_status want = !entry->present                     ? PMKV_E_NOT_FOUND
+                            : entry->bytes > read->buffer_bytes ? PMKV_E_BUFFER
+                                                                : PMKV_OK;
+    size_t n = want == PMKV_E_NOT_FOUND ? 0 : entry->bytes;
+    if (test_that(read->status == want && read->value_bytes == n,
+                  "pmkv_get_many of key %u: %s and %zu bytes, expected %s and %zu", key,
+                  pmkv_status_name(read->status), read->value_bytes, pmkv_status_name(want), n) &&
+        want == PMKV_OK)
+        value_compare(key, read->buffer, n, "pmkv_get_many");
+}
+
+/* More than are looked at together, keys more than once, a key that is not valid in between. */
+static void do_get_many(void)
+{
+    struct pmkv_read reads[MOST_BATCH + 1];
+    uint32_t drawn[MOST_BATCH + 1];
+    unsigned count = (unsigned)test_rng_below(&rng, MOST_BATCH), bad = count / 2;
+    for (unsigned i = 0; i <= count; i++) {
+        drawn[i] = test_rng_one_in(&rng, 5) ? (uint32_t)test_rng_below(&rng, 3) : key_draw();
+        reads[i] = (struct pmkv_read){.key = keys[drawn[i]],
+                                      .key_bytes = i == bad ? 0 : key_bytes[drawn[i]],
+                                      .buffer = buffer + i * SMALL_HIGH,
+                                      .buffer_bytes = SMALL_HIGH,
+                                      .value_bytes = 12345,
+                                      .status = PMKV_E_IO};
+    }
+    test_status(pmkv_get_many(store, reads, count + 1), PMKV_OK, "pmkv_get_many");
+    for (unsigned i = 0; i <= count; i++)
+        if (i != bad)
+            read_verify(drawn[i], &reads[i]);
+    test_that(reads[bad].status == PMKV_E_INVALID && reads[bad].value_bytes == 0,
+              "pmkv_get_many of an empty key: %s", pmkv_status_name(reads[bad].status));
+    test_status(pmkv_get_many(store, NULL, 0), PMKV_OK, "pmkv_get_many of nothing");
+    test_status(pmkv_get_many(store, NULL, 1), PMKV_E_INVALID, "pmkv_get_many of NULL");
+}
+
 static void do_exists(void)
 {
     uint32_t key = key_draw();
@@ -366,11 +405,11 @@ static const struct operation {
     void (*run)(void);
     unsigned weight;
 } operations[] = {
-    {do_put, 4000},      {do_get, 2000},         {do_delete, 900},
-    {do_get_alloc, 500}, {do_exists, 400},       {do_batch, 500},
-    {do_invalid, 50},    {do_walk, 20},          {do_get_into_a_small_buffer, 200},
-    {do_facts, 100},     {do_walk_and_stop, 20}, {do_scrub, 6},
-    {do_fault, 12},
+    {do_put, 4000},      {do_get, 2000},   {do_delete, 900},
+    {do_get_alloc, 500}, {do_exists, 400}, {do_batch, 500},
+    {do_invalid, 50},    {do_walk, 20},    {do_get_into_a_small_buffer, 200},
+    {do_get_many, 200},  {do_facts, 100},  {do_walk_and_stop, 20},
+    {do_scrub, 6},       {do_fault, 12},
 };
 
 static void operation_run(void)
