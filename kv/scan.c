@@ -128,20 +128,23 @@ static void settle_batch(struct gathering *g, uint32_t commit)
         g->records[i].counts = commit - first < key.count || chain == key.hash;
 }
 
-/* The commit of a batch is lost. A commit of the same row that was begun later proves that all of
- * the batch was fenced (what a batch that was given up has stored ends its row); where it began in
- * an earlier row, its numbers tell. */
+/* The commit of a batch is lost. A commit that was begun later in the row proves that all of the
+ * batch was fenced, for what a batch that was given up has stored ends its row. So does a record in
+ * a later row when the batch began behind the start of its row: it is all in this one, and had it
+ * been given up it would be zeros. Where it began in an earlier row, its numbers tell. */
 static void settle_without_commit(struct gathering *g)
 {
+    uint64_t payload = row_payload(g->kv);
+    uint64_t last_row = g->count ? g->records[g->count - 1].start / payload : 0;
     uint32_t later = 0;
     for (uint32_t i = g->count; i-- > 0;) {
         struct gathered_record *r = &g->records[i], *next = i + 1 < g->count ? r + 1 : NULL;
-        uint64_t payload = row_payload(g->kv);
         uint32_t line = epoch_line(record_epoch(&r->h));
         if (!next || next->start / payload != r->start / payload)
             later = 0;
+        bool fenced = line < later || (line > 0 && r->start / payload < last_row);
         bool goes_on = next && is_member(next) && next->counts && next->h.seq == r->h.seq + 1;
-        if (is_member(r) && (line < later || goes_on))
+        if (is_member(r) && (fenced || goes_on))
             r->counts = true;
         later = line > later ? line : later;
     }
