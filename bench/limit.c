@@ -262,7 +262,7 @@ bool limit_run(const struct bench_options *opts, limit_done_fn done, void *arg)
         [LIMIT_HARNESS] = run_harness,
     };
     struct limit lim;
-    struct engine_result *result = malloc(sizeof *result);
+    struct measure_result *result = malloc(sizeof *result);
     bool good = result && limit_init(&lim, opts);
     for (unsigned kind = 0; good && kind < LIMIT_KINDS; kind++) {
         struct job job = {.run = runs[kind],
@@ -272,7 +272,7 @@ bool limit_run(const struct bench_options *opts, limit_done_fn done, void *arg)
                           .ops = opts->num,
                           .ops_per_call = limit_ops_per_call((enum limit_kind)kind),
                           .threads = opts->threads};
-        good = engine_run(&job, result);
+        good = measure_run(&job, result);
         done(arg, (enum limit_kind)kind, result);
     }
     if (result)

@@ -23,7 +23,7 @@
 
 #include <stdbool.h>
 
-#include "engine.h"
+#include "measure.h"
 #include "options.h"
 
 enum limit_kind {
@@ -38,7 +38,7 @@ const char *limit_name(enum limit_kind kind);
 unsigned limit_ops_per_call(enum limit_kind kind);
 
 /* Called for each limit as it is known. */
-typedef void (*limit_done_fn)(void *arg, enum limit_kind kind, const struct engine_result *result);
+typedef void (*limit_done_fn)(void *arg, enum limit_kind kind, const struct measure_result *result);
 
 /* False after printing why. */
 bool limit_run(const struct bench_options *opts, limit_done_fn done, void *arg);

@@ -23,7 +23,7 @@
 #include "../recovery/mcsafe.h"
 #include "clock.h"
 #include "data.h"
-#include "engine.h"
+#include "measure.h"
 #include "report.h"
 
 enum { ROUNDS = 64, WINDOW_NS = 150000, QUIET_MIN = 8, HOT_MAX_BYTES = 65536 };

@@ -83,7 +83,7 @@ static struct series *series_find(const struct results *r, const char *name)
 }
 
 static void series_add(struct results *r, const char *name, const char *const limits[2],
-                       unsigned ops_per_call, const struct engine_result *result,
+                       unsigned ops_per_call, const struct measure_result *result,
                        const struct store_figures *store)
 {
     struct series *s = series_find(r, name);
@@ -104,7 +104,7 @@ static void series_add(struct results *r, const char *name, const char *const li
 
 struct row *results_add(struct results *r, const char *name, unsigned round,
                         const char *const limits[2], unsigned ops_per_call,
-                        const struct engine_result *result, const struct store_figures *store)
+                        const struct measure_result *result, const struct store_figures *store)
 {
     r->rows = grow(r->rows, &r->row_count, sizeof *r->rows);
     struct row *row = &r->rows[r->row_count - 1];

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine.h"
+#include "measure.h"
 #include "pmkv.h"
 
 enum { PERCENTILES = 4 };
@@ -80,7 +80,7 @@ struct results {
 /* Adds a row made from an engine's result. The pointer is good until the next call. */
 struct row *results_add(struct results *r, const char *name, unsigned round,
                         const char *const limits[2], unsigned ops_per_call,
-                        const struct engine_result *result, const struct store_figures *store);
+                        const struct measure_result *result, const struct store_figures *store);
 void results_add_reopen(struct results *r, struct reopen reopen);
 /* Computes the medians of the series; once, at the end. */
 void results_finish(struct results *r);

@@ -22,7 +22,7 @@ struct run {
     struct machine machine;
     struct bench_pool pool;
     struct results results;
-    struct engine_result *result; /* of the step that runs; large */
+    struct measure_result *result; /* of the step that runs; large */
     enum keys_there there;
     uint64_t version, passes;
     unsigned round;
@@ -104,7 +104,7 @@ static bool run_workload(struct run *run, const struct workload *load)
     return good;
 }
 
-static void limit_done(void *arg, enum limit_kind kind, const struct engine_result *result)
+static void limit_done(void *arg, enum limit_kind kind, const struct measure_result *result)
 {
     struct run *run = arg;
     show_row(run, results_add(&run->results, limit_name(kind), run->round, NULL,

@@ -149,7 +149,7 @@ const struct workload *workload_of(enum step step)
 }
 
 bool workload_run(const struct workload *load, const struct bench_options *opts, struct pass *pass,
-                  struct engine_result *out)
+                  struct measure_result *out)
 {
     struct job job = {.run = load->run,
                       .setup = scratch_setup,
@@ -158,5 +158,5 @@ bool workload_run(const struct workload *load, const struct bench_options *opts,
                       .ops = opts->num,
                       .ops_per_call = load->ops_per_call,
                       .threads = opts->threads};
-    return engine_run(&job, out);
+    return measure_run(&job, out);
 }

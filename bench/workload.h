@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "data.h"
-#include "engine.h"
+#include "measure.h"
 #include "options.h"
 #include "pool.h"
 
@@ -46,6 +46,6 @@ const struct workload *workload_of(enum step step);
 
 /* Runs one pass in the threads of the options. */
 bool workload_run(const struct workload *load, const struct bench_options *opts, struct pass *pass,
-                  struct engine_result *out);
+                  struct measure_result *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-#include "engine.h"
+#include "measure.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -40,7 +40,7 @@ static void run_plain(const struct job *job, struct worker *w, uint64_t first, u
     cpu = clock_thread_ns() - cpu;
     wall = clock_wall_ns() - wall;
     w->windows[w->window_count++] =
-        (struct engine_window){(double)wall / (double)count, (double)cpu / (double)count};
+        (struct measure_window){(double)wall / (double)count, (double)cpu / (double)count};
     w->plain_ops += count;
     w->plain_wall_ns += wall;
     w->plain_cpu_ns += cpu;
@@ -94,7 +94,7 @@ static bool worker_init(struct worker *w, const struct job *job, unsigned id)
     return true;
 }
 
-static void collect(struct worker *workers, const struct job *job, struct engine_result *out)
+static void collect(struct worker *workers, const struct job *job, struct measure_result *out)
 {
     uint64_t plain_ops = 0, plain_cpu_ns = 0;
     for (unsigned i = 0; i < job->threads; i++) {
@@ -138,7 +138,7 @@ static size_t take_windows(const struct worker *workers, unsigned threads, bool 
     size_t count = 0;
     for (unsigned i = 0; i < threads; i++)
         for (size_t k = 0; k < workers[i].window_count; k++) {
-            const struct engine_window *window = &workers[i].windows[k];
+            const struct measure_window *window = &workers[i].windows[k];
             if (!quiet_only || window->wall_ns <= 1.1 * window->cpu_ns)
                 out[count++] = window->wall_ns;
         }
@@ -146,7 +146,7 @@ static size_t take_windows(const struct worker *workers, unsigned threads, bool 
 }
 
 /* Operations that wait for a device have no quiet windows: then all of them count. */
-static void rank_windows(const struct worker *workers, unsigned threads, struct engine_result *out)
+static void rank_windows(const struct worker *workers, unsigned threads, struct measure_result *out)
 {
     double *values = calloc(out->windows + 1, sizeof *values);
     if (!values)
@@ -165,7 +165,7 @@ static void rank_windows(const struct worker *workers, unsigned threads, struct 
 
 /* Starts the threads together and waits for them. */
 static void run_threads(const struct job *job, struct thread_start *threads,
-                        struct engine_result *out)
+                        struct measure_result *out)
 {
     struct machine_sample before, after;
     for (unsigned i = 0; i < job->threads; i++) {
@@ -186,7 +186,7 @@ static void run_threads(const struct job *job, struct thread_start *threads,
 
 /* Makes the workers and runs them; what went wrong is in the workers. */
 static void run_workers(const struct job *job, struct worker *workers, struct thread_start *threads,
-                        struct engine_result *out)
+                        struct measure_result *out)
 {
     pthread_barrier_t start;
     pthread_barrier_init(&start, NULL, job->threads + 1);
@@ -207,7 +207,7 @@ static void run_workers(const struct job *job, struct worker *workers, struct th
     }
 }
 
-bool engine_run(const struct job *asked, struct engine_result *out)
+bool measure_run(const struct job *asked, struct measure_result *out)
 {
     struct job job = *asked;
     if (job.ops_per_call == 0)

@@ -9,8 +9,8 @@
  *                   pre-empted (wall > 1.1 CPU) are dropped from the median, not from the rate.
  *   timed windows   each operation by itself, into the histogram. Operations do not overlap.
  */
-#ifndef PMKV_BENCH_ENGINE_H
-#define PMKV_BENCH_ENGINE_H
+#ifndef PMKV_BENCH_MEASURE_H
+#define PMKV_BENCH_MEASURE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +19,7 @@
 #include "histogram.h"
 #include "machine.h"
 
-struct engine_window {
+struct measure_window {
     double wall_ns, cpu_ns; /* an operation */
 };
 
@@ -30,7 +30,7 @@ struct worker {
     unsigned id;
     uint64_t first, end; /* operations of this thread */
     uint64_t window_ops;
-    struct engine_window *windows;
+    struct measure_window *windows;
     size_t window_count;
     uint64_t plain_ops, plain_wall_ns, plain_cpu_ns;
     struct histogram latency;
@@ -53,7 +53,7 @@ struct job {
     unsigned threads;
 };
 
-struct engine_result {
+struct measure_result {
     uint64_t ops;
     unsigned threads;
     double elapsed_s;
@@ -70,7 +70,7 @@ struct engine_result {
 };
 
 /* Fills `out`; false when a worker failed or could not be made (out->failure). */
-bool engine_run(const struct job *job, struct engine_result *out);
+bool measure_run(const struct job *job, struct measure_result *out);
 
 /* The value at `fraction` of a sorted array, between two of them when need be; 0 of none. */
 double sorted_at(const double *values, size_t count, double fraction);
