@@ -16,16 +16,9 @@ enum { MAX_DEPTH = 3, FEW_LINES = 3 };
 
 enum pattern { P_NONE, P_ALL, P_ONE, P_ALL_BUT_ONE, P_PREFIX, P_RANDOM, P_TORN, PATTERNS };
 
-struct choice {
-    enum pattern pattern;
-    size_t at; /* the one, the end of the prefix, or a subset as bits */
-    bool subset;
-    struct test_rng rng;
-};
-
-static uint8_t choose(void *arg, size_t index, const struct sim_line *line)
+uint8_t crash_choose(void *arg, size_t index, const struct sim_line *line)
 {
-    struct choice *c = arg;
+    struct crash_choice *c = arg;
     (void)line;
     if (c->subset)
         return c->at >> index & 1 ? 0xff : 0;
@@ -47,9 +40,9 @@ static uint8_t choose(void *arg, size_t index, const struct sim_line *line)
     }
 }
 
-static struct choice make_choice(struct crash_run *r, unsigned number, size_t pending)
+struct crash_choice crash_make_choice(struct test_rng *rng, unsigned number, size_t pending)
 {
-    struct choice c = {.rng = test_rng_make(test_rng_next(&r->rng), number)};
+    struct crash_choice c = {.rng = test_rng_make(test_rng_next(rng), number)};
     if (pending <= FEW_LINES && number < 1u << pending) {
         c.subset = true;
         c.at = number;
@@ -58,9 +51,8 @@ static struct choice make_choice(struct crash_run *r, unsigned number, size_t pe
     if (pending <= FEW_LINES)
         c.pattern = P_TORN;
     else
-        c.pattern = number < 2 ? (enum pattern)number
-                               : (enum pattern)(2 + test_rng_below(&r->rng, PATTERNS - 2));
-    c.at = test_rng_below(&r->rng, pending);
+        c.pattern = number < 2 ? number : 2 + (unsigned)test_rng_below(rng, PATTERNS - 2);
+    c.at = test_rng_below(rng, pending);
     return c;
 }
 
@@ -86,8 +78,9 @@ static void while_recovering(void *arg, struct media *m, enum sim_op op, uint64_
         return;
     v->left--;
     r->doubles++;
-    struct choice c = make_choice(r, (unsigned)test_rng_below(&r->rng, 12), sim_pending_count(m));
-    recover(r, crash_image(m, choose, &c), v->depth + 1, v->where);
+    struct crash_choice c =
+        crash_make_choice(&r->rng, (unsigned)test_rng_below(&r->rng, 12), sim_pending_count(m));
+    recover(r, crash_image(m, crash_choose, &c), v->depth + 1, v->where);
 }
 
 static unsigned flags_of(const struct crash_run *r)
@@ -156,8 +149,8 @@ static void instant(void *arg, struct media *m, enum sim_op op, uint64_t off, ui
     r->instants++;
     for (unsigned i = 0; i < images; i++) {
         char where[512], fault[256] = "";
-        struct choice c = make_choice(r, i, pending);
-        struct media *image = crash_image(m, choose, &c);
+        struct crash_choice c = crash_make_choice(&r->rng, i, pending);
+        struct media *image = crash_image(m, crash_choose, &c);
         if (r->fault && r->kv)
             crash_plant(r, image, fault, sizeof fault);
         snprintf(where, sizeof where,

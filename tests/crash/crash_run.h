@@ -80,6 +80,16 @@ uint64_t crash_lost_count(struct pmkv *kv);
 void crash_nothing_lost(struct pmkv *kv, const char *where);
 /* An image of the medium at this instant. */
 struct media *crash_image(struct media *m, sim_chooser choose, void *arg);
+/* What survives of the pending lines: the `number`th choice of an instant. */
+struct crash_choice {
+    unsigned pattern;
+    size_t at; /* the one, the end of the prefix, or a subset as bits */
+    bool subset;
+    struct test_rng rng;
+};
+struct crash_choice crash_make_choice(struct test_rng *rng, unsigned number, size_t pending);
+/* A sim_chooser; arg is a crash_choice. */
+uint8_t crash_choose(void *arg, size_t index, const struct sim_line *line);
 /* Faults for an image of the run's store (crash_fault.c); says which in `text`. */
 void crash_plant(struct crash_run *r, struct media *image, char *text, size_t room);
 

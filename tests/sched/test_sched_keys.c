@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* One key or a few, written and read by several threads (I2, I4, P2). */
+#include <criterion/criterion.h>
+
+#include "explore.h"
+
+TestSuite(sched_keys, .timeout = 600);
+
+/* --- two writers of one key, in two lanes ----------------------------------------------------- */
+
+static void one_key_there(struct world *w)
+{
+    do_put(w, 0, 100);
+}
+
+static void two_writers(struct world *w, unsigned thread)
+{
+    if (thread < 2) {
+        do_put(w, 0, 200);
+        do_get(w, 0);
+        do_put(w, 0, 300);
+        return;
+    }
+    do_get(w, 0);
+    do_get(w, 0);
+}
+
+Test(sched_keys, two_writers_of_one_key)
+{
+    explore(&(struct sched_script){.name = "two writers of one key",
+                                   .threads = 3,
+                                   .keys = 1,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = one_key_there,
+                                   .body = two_writers});
+}
+
+/* --- put against delete ----------------------------------------------------------------------- */
+
+static void put_and_delete(struct world *w, unsigned thread)
+{
+    switch (thread) {
+    case 0:
+        do_put(w, 0, 100);
+        do_put(w, 1, 2000);
+        return;
+    case 1:
+        do_delete(w, 0);
+        do_delete(w, 1);
+        do_exists(w, 0);
+        return;
+    default:
+        do_get(w, 1);
+        do_get(w, 0);
+        do_delete(w, 0);
+    }
+}
+
+Test(sched_keys, put_against_delete)
+{
+    explore(&(struct sched_script){.name = "put against delete",
+                                   .threads = 3,
+                                   .keys = 2,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = one_key_there,
+                                   .body = put_and_delete});
+}
+
+/* --- batches ---------------------------------------------------------------------------------- */
+
+static void four_keys_there(struct world *w)
+{
+    do_batch(w, 0, 4, 0, 60);
+}
+
+static void batch_and_gets(struct world *w, unsigned thread)
+{
+    if (thread == 0) {
+        do_batch(w, 0, 3, 1, 80);
+        do_batch(w, 1, 4, 0, 80);
+        return;
+    }
+    do_get(w, thread == 1 ? 3 : 0);
+    do_get(w, thread == 1 ? 0 : 2);
+    do_get(w, thread == 1 ? 2 : 3);
+    do_exists(w, 1);
+}
+
+Test(sched_keys, a_batch_is_seen_whole)
+{
+    explore(&(struct sched_script){.name = "a batch against gets",
+                                   .threads = 3,
+                                   .keys = 5,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = four_keys_there,
+                                   .body = batch_and_gets});
+}
+
+static void batch_and_puts(struct world *w, unsigned thread)
+{
+    switch (thread) {
+    case 0:
+        do_batch(w, 0, 3, 1, 80);
+        do_get(w, 2);
+        return;
+    case 1:
+        do_put(w, 2, 100);
+        do_put(w, 0, 100);
+        do_delete(w, 3);
+        return;
+    default:
+        do_batch(w, 2, 3, 0, 60);
+        do_get(w, 0);
+    }
+}
+
+Test(sched_keys, a_batch_against_puts)
+{
+    explore(&(struct sched_script){.name = "batches against puts",
+                                   .threads = 3,
+                                   .keys = 5,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = four_keys_there,
+                                   .body = batch_and_puts});
+}
+
+/* --- equal sizes: what is lost in a crash leaves a place that the next record fits -------------
+ */
+
+static void equal_appends(struct world *w, unsigned thread)
+{
+    for (uint32_t i = 0; i < 2; i++)
+        do_put(w, thread * 2 + i, 500);
+}
+
+Test(sched_keys, appends_of_equal_size)
+{
+    explore(&(struct sched_script){.name = "appends of equal size",
+                                   .threads = 3,
+                                   .keys = 6,
+                                   .lanes = 2,
+                                   .schedules = 400,
+                                   .prepare = one_key_there,
+                                   .body = equal_appends});
+}
+
+/* --- long values ------------------------------------------------------------------------------ */
+
+static void long_value_there(struct world *w)
+{
+    do_put(w, 0, 20000);
+    do_put(w, 1, 100);
+}
+
+static void long_values(struct world *w, unsigned thread)
+{
+    if (thread == 0) {
+        do_put(w, 0, 18000);
+        do_put(w, 0, 50);
+        return;
+    }
+    if (thread == 1) {
+        do_get(w, 0);
+        do_get(w, 0);
+        return;
+    }
+    do_batch(w, 0, 2, 0, 17000);
+    do_delete(w, 1);
+}
+
+Test(sched_keys, long_values_replaced_while_read)
+{
+    explore(&(struct sched_script){.name = "long values replaced while read",
+                                   .threads = 3,
+                                   .keys = 2,
+                                   .lanes = 2,
+                                   .schedules = 300,
+                                   .prepare = long_value_there,
+                                   .body = long_values});
+}
