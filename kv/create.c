@@ -63,8 +63,8 @@ static enum pmkv_status fresh_superblock(const struct layout *l, struct superblo
                               .counter_ceiling = 16,
                               .table_version = 1,
                               .clean = 1};
-    if (getrandom(sb->uuid, sizeof sb->uuid, 0) != sizeof sb->uuid ||
-        getrandom(&sb->secret, sizeof sb->secret, 0) != sizeof sb->secret)
+    if (TEMP_FAILURE_RETRY(getrandom(sb->uuid, sizeof sb->uuid, 0)) != sizeof sb->uuid ||
+        TEMP_FAILURE_RETRY(getrandom(&sb->secret, sizeof sb->secret, 0)) != sizeof sb->secret)
         return fail(PMKV_E_IO, "no random bytes for the pool's identity");
     sb->uuid[6] = (sb->uuid[6] & 0x0f) | 0x40; /* RFC 4122, version 4 */
     sb->uuid[8] = (sb->uuid[8] & 0x3f) | 0x80;
@@ -117,7 +117,9 @@ enum pmkv_status store_format(struct media *media, const struct pmkv_options *op
     if (s == PMKV_OK) {
         kv->vol.secret = kv->super.secret;
         kv->segments = calloc(kv->vol.layout.segments, sizeof *kv->segments);
-        int rc = kv->segments ? store_empty_pool(kv) : -ENOMEM;
+        int rc = kv->segments
+                     ? store_empty_pool(kv)
+                     : err_fact(-ENOMEM, "no memory for %u segments", kv->vol.layout.segments);
         s = rc ? status_of(rc) : PMKV_OK;
     }
     free(kv->segments);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../recovery/errmsg.h"
 #include "record.h"
 
 enum { VARINT_MAX = 10, ENTRY_MAX = 1 + 4 * VARINT_MAX + ENTRY_KEY_MAX + 8 };
@@ -42,7 +43,7 @@ static int entries_reserve(struct entries *e, size_t more)
     size_t capacity = e->capacity ? e->capacity * 2 : 4096;
     uint8_t *bytes = realloc(e->bytes, capacity);
     if (!bytes)
-        return -ENOMEM;
+        return err_fact(-ENOMEM, "no memory for %zu bytes of a summary", capacity);
     e->bytes = bytes;
     e->capacity = capacity;
     return 0;

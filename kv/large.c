@@ -175,9 +175,9 @@ enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *d
         case FIND_LOST:
             return PMKV_E_LOST;
         case FIND_IO:
-            return PMKV_E_IO;
+            return fail(PMKV_E_IO, "a piece of the value cannot be read now");
         case FIND_NOMEM:
-            return PMKV_E_NO_MEMORY;
+            return fail(PMKV_E_NO_MEMORY, "no memory to rebuild a piece of the value");
         case FIND_NONE:
             return PMKV_E_NOT_FOUND;
         }

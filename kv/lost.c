@@ -44,8 +44,8 @@ static bool lost_push(struct pmkv *kv, struct lost_entry *entry)
     return true;
 }
 
-uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t *key,
-                  bool in_index)
+static uint64_t add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t *key,
+                    bool in_index)
 {
     struct lost_entry *e = malloc(sizeof *e + entry->kept_bytes);
     if (!e)
@@ -71,6 +71,15 @@ uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t
     event_send(kv, PMKV_EVENT_LOST, entry->pool_off, entry->bytes,
                "a record is lost: damage beyond the redundancy of the pool");
     return e->id;
+}
+
+uint64_t lost_add(struct pmkv *kv, const struct lost_entry *entry, const uint8_t *key,
+                  bool in_index)
+{
+    uint64_t id = add(kv, entry, key, in_index);
+    if (id == 0)
+        kv->lost_missed = true;
+    return id;
 }
 
 void lost_add_range(struct pmkv *kv, uint64_t pool_off, uint32_t bytes)
@@ -107,8 +116,22 @@ enum pmkv_status pmkv_lost_acknowledge(struct pmkv *kv, uint64_t *cleared)
     return status_of(lost_save(kv));
 }
 
+/* A recovery that was cut after it saved the list finds the same losses again. */
+static bool listed_already(const struct pmkv *kv, const struct lost_entry *e)
+{
+    for (uint32_t i = 0; i < kv->lost_count; i++)
+        if (kv->lost[i]->pool_off == e->pool_off && kv->lost[i]->bytes == e->bytes &&
+            kv->lost[i]->seq == e->seq && kv->lost[i]->hash == e->hash)
+            return true;
+    return false;
+}
+
 int lost_append(struct pmkv *kv, struct lost_entry *e)
 {
+    if (listed_already(kv, e)) {
+        free(e);
+        return 0;
+    }
     e->id = ++kv->lost_next_id;
     kv->lost_dirty = true;
     if (lost_push(kv, e))
@@ -240,9 +263,9 @@ static bool slot_to_lost(struct pmkv *kv, uint64_t hash, struct log_pos pos,
     while (!changed && index_find_next(&f, &ref)) {
         if (slot_position(ref.slot) != pos.v)
             continue;
-        uint64_t id = lost_add(kv, entry, key, true);
+        uint64_t id = add(kv, entry, key, true);
         if (id == 0)
-            break;
+            break; /* the slot stays, and says so again when it is read next */
         index_replace(kv->index, &ref,
                       slot_with(ref.slot, id | POSITION_LOST, slot_older(ref.slot)));
         index_keys_add(kv->index, index_stripe(hash), -1);
@@ -499,14 +522,14 @@ static int snapshot_make(struct pmkv *kv, struct snapshot *s, uint32_t room)
     bool whole = s->bytes && s->sizes && next == kv->lost_count;
     kv->lost_dirty &= !whole;
     pthread_mutex_unlock(&kv->lost_lock);
-    return whole ? 0 : -ENOMEM;
+    return whole ? 0 : err_fact(-ENOMEM, "no memory to save the lost list");
 }
 
 static int snapshot_write(struct pmkv *kv, const struct snapshot *s, uint32_t room)
 {
     struct meta_ref *refs = calloc(s->parts, sizeof *refs);
     if (!refs)
-        return -ENOMEM;
+        return err_fact(-ENOMEM, "no memory to save the lost list");
     struct meta_key key = {.kind = META_LOST, .parts = s->parts};
     key.generation = counter_next(kv, 1);
     int rc = key.generation ? 0 : -EIO;
@@ -537,6 +560,8 @@ static int save_locked(struct pmkv *kv)
     pthread_mutex_lock(&kv->lost_lock);
     bool dirty = kv->lost_dirty;
     pthread_mutex_unlock(&kv->lost_lock);
+    if (kv->lost_missed)
+        return err_fact(-ENOMEM, "no memory for the list of what is lost");
     if (!dirty)
         return 0;
     struct snapshot s = {0};

@@ -127,7 +127,7 @@ int summary_note_part(struct pmkv *kv, const struct meta_key *key, struct meta_r
             capacity = key->part + 1;
         struct meta_ref *parts = realloc(s->parts, capacity * sizeof *parts);
         if (!parts)
-            return -ENOMEM;
+            return err_fact(-ENOMEM, "no memory for the parts of a summary");
         memset(parts + s->part_capacity, 0, (capacity - s->part_capacity) * sizeof *parts);
         s->parts = parts;
         s->part_capacity = capacity;
@@ -166,7 +166,7 @@ int summary_flush(struct pmkv *kv, uint32_t segment)
     uint32_t parts_before = s->part_count;
     uint8_t *part = malloc(room);
     struct entries_reader r = {.bytes = s->pending.bytes, .used = s->pending.used};
-    int rc = part ? 0 : -ENOMEM;
+    int rc = part ? 0 : err_fact(-ENOMEM, "no memory for a part of a summary");
     while (rc == 0 && r.at < r.used) {
         uint32_t bytes = part_take(&r, part, room);
         struct meta_key key = {.kind = META_SUMMARY, .segment = segment, .part = s->part_count};
@@ -279,7 +279,7 @@ static int parts_foreach(struct pmkv *kv, uint32_t segment,
         enum find_result r = part_read(kv, s, i, &record);
         if (r != FIND_HIT)
             return r == FIND_NOMEM
-                       ? -ENOMEM
+                       ? err_fact(-ENOMEM, "no memory to read a summary")
                        : err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i,
                                   segment);
         struct record_header h;

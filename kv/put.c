@@ -78,7 +78,9 @@ uint64_t write_packed(const struct write_op *op)
 
 static enum pmkv_status status_of_find(enum find_result r)
 {
-    return r == FIND_IO ? PMKV_E_IO : r == FIND_NOMEM ? PMKV_E_NO_MEMORY : PMKV_OK;
+    return r == FIND_IO      ? fail(PMKV_E_IO, "the old record cannot be read now")
+           : r == FIND_NOMEM ? fail(PMKV_E_NO_MEMORY, "no memory to rebuild the old record")
+                             : PMKV_OK;
 }
 
 /* I4: the condition is checked, and the sequence number drawn, with the stripe locked. */

@@ -127,7 +127,7 @@ static int make_lanes(struct pmkv *kv)
     kv->lane_count = choose_lanes(kv);
     kv->lanes = calloc(kv->lane_count + 2, sizeof *kv->lanes);
     if (!kv->lanes)
-        return -ENOMEM;
+        return err_fact(-ENOMEM, "no memory for %u lanes", kv->lane_count);
     kv->cleaner = &kv->lanes[kv->lane_count];
     kv->meta = kv->cleaner + 1;
     int rc = 0;
@@ -136,7 +136,7 @@ static int make_lanes(struct pmkv *kv)
                        i < kv->lane_count    ? LANE_USER
                        : i == kv->lane_count ? LANE_CLEANER
                                              : LANE_META);
-    return rc;
+    return rc ? err_fact(rc, "no memory for the rows of %u lanes", kv->lane_count) : 0;
 }
 
 static int make_memory(struct pmkv *kv)
@@ -310,6 +310,8 @@ enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts
     if (rc == 0) {
         note_superblock_copies(kv, good);
         rc = replay_run(kv, clean);
+        if (rc == -ENOMEM)
+            err_fact(rc, "no memory for recovery");
     }
     if (rc == 0)
         rc = start_threads(kv);
@@ -466,12 +468,13 @@ enum pmkv_status pmkv_close(struct pmkv **handle)
     stop_threads(kv);
     enum pmkv_status s = PMKV_OK;
     if (!kv->opts.read_only) {
+        int rc;
         atomic_store(&kv->stopping, false);
         repair_pending(kv);
         if (atomic_load(&kv->write_failed) || medium_in_doubt(kv, 0))
             s = fail(PMKV_E_IO, "the pool was not closed cleanly: its medium does not answer");
-        else if (close_cleanly(kv))
-            s = PMKV_E_IO;
+        else if ((rc = close_cleanly(kv)) != 0)
+            s = rc == -ENOMEM ? PMKV_E_NO_MEMORY : PMKV_E_IO;
     }
     free_store(kv);
     return s;

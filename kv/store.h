@@ -225,6 +225,7 @@ struct pmkv {
     uint32_t lost_count, lost_capacity;
     uint64_t lost_next_id;
     bool lost_dirty;
+    bool lost_missed; /* recovery met a loss and had no memory to list it: open must fail */
     struct meta_ref *lost_parts;
     uint32_t lost_part_count;
     uint64_t lost_version;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../recovery/errmsg.h"
 #include "../recovery/group.h"
 #include "../recovery/media.h"
 #include "damage.h"
@@ -39,7 +40,7 @@ int table_write(struct pmkv *kv)
 {
     uint8_t *page = aligned_alloc(LINE_BYTES, PAGE_BYTES);
     if (!page)
-        return -ENOMEM;
+        return err_fact(-ENOMEM, "no memory for a page of the table");
     uint32_t pages = (uint32_t)(kv->vol.layout.table_bytes / PAGE_BYTES);
     int rc = 0;
     for (uint32_t copy = 0; copy < TABLE_COPIES && rc == 0; copy++) {

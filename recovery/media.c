@@ -77,7 +77,7 @@ static bool needs_writing(const struct media_args *args)
 static int lock_file(int fd, bool read_only)
 {
     struct flock lock = {.l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+    if (TEMP_FAILURE_RETRY(fcntl(fd, F_OFD_SETLK, &lock)) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
         return err_fact(-EBUSY, "it is open elsewhere (locked)");
@@ -180,7 +180,8 @@ int media_open(const char *path, const struct media_args *args, struct media **o
     rc = prepare(path, &f, args, &m);
     if (rc < 0)
         return rc;
-    m->fd = open(path, (needs_writing(args) ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+    int flags = (needs_writing(args) ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY;
+    m->fd = (int)TEMP_FAILURE_RETRY(open(path, flags));
     if (m->fd < 0) {
         rc = err_fact(-errno, "open: %s", strerror(errno));
         goto undo;
@@ -214,10 +215,11 @@ static int sync_directory_of(const char *path)
     char copy[4096];
     if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
         return err_fact(-ENAMETOOLONG, "the path is too long");
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *directory = dirname(copy);
+    int fd = (int)TEMP_FAILURE_RETRY(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd < 0)
         return err_fact(-errno, "cannot open its directory: %s", strerror(errno));
-    int rc = fsync(fd) < 0 && errno != EINVAL
+    int rc = TEMP_FAILURE_RETRY(fsync(fd)) < 0 && errno != EINVAL
                  ? err_fact(-errno, "fsync of its directory: %s", strerror(errno))
                  : 0;
     close(fd);
@@ -241,7 +243,7 @@ static int open_new(struct media *m, const struct path_facts *f, bool *made)
 {
     *made = f->kind == PATH_ABSENT;
     int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | (*made ? O_CREAT | O_EXCL : 0);
-    m->fd = open(m->path, flags, 0600);
+    m->fd = (int)TEMP_FAILURE_RETRY(open(m->path, flags, 0600));
     if (m->fd < 0) {
         *made = false;
         return err_fact(-errno, "%s: %s", f->kind == PATH_ABSENT ? "cannot make it" : "open",
@@ -251,7 +253,7 @@ static int open_new(struct media *m, const struct path_facts *f, bool *made)
     struct stat st;
     if (rc == 0 && f->kind != PATH_DEVDAX && fstat(m->fd, &st) == 0 && st.st_size > 0)
         rc = err_fact(-EEXIST, "another process has just made it");
-    if (rc < 0)
+    if (rc == -EBUSY || rc == -EEXIST) /* then it is theirs */
         *made = false;
     return rc;
 }

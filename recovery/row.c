@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "errmsg.h"
 #include "group.h"
 #include "media.h"
 #include "row_impl.h"
@@ -20,7 +21,7 @@ int row_image_init(struct row_image *image, const struct layout *layout)
     if (!pages || !info) {
         free(pages);
         free(info);
-        return -ENOMEM;
+        return err_fact(-ENOMEM, "no memory for a row of %u pages", count);
     }
     memset(pages, 0, (size_t)count * PAGE_BYTES);
     *image = (struct row_image){.pages = pages, .info = info, .page_count = count};

@@ -93,7 +93,9 @@ static int file_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, u
 static int verify_direct(struct media *m, struct file *f, uint64_t off, const void *page)
 {
     _Alignas(PAGE_BYTES) char back[PAGE_BYTES];
-    ssize_t n = f->direct_fd < 0 ? -1 : pread(f->direct_fd, back, PAGE_BYTES, (off_t)off);
+    ssize_t n = -1;
+    if (f->direct_fd >= 0)
+        n = TEMP_FAILURE_RETRY(pread(f->direct_fd, back, PAGE_BYTES, (off_t)off));
     if (n < 0 && (f->direct_fd < 0 || errno == EINVAL))
         return verify_by_load(m, off, page); /* no O_DIRECT here: it must do */
     if (n != PAGE_BYTES)
@@ -181,7 +183,7 @@ static int open_direct(const struct media *m)
 {
     char self[64];
     snprintf(self, sizeof self, "/proc/self/fd/%d", m->fd);
-    return open(self, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    return (int)TEMP_FAILURE_RETRY(open(self, O_RDONLY | O_DIRECT | O_CLOEXEC));
 }
 
 int file_attach(struct media *m, const struct path_facts *facts)

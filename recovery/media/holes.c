@@ -43,7 +43,7 @@ static bool cannot_fit(int fd, const struct statfs *fs, uint64_t bytes)
 static int reserve(int fd, uint64_t bytes, bool must)
 {
     struct statfs fs = {0};
-    int rc = fstatfs(fd, &fs);
+    int rc = (int)TEMP_FAILURE_RETRY(fstatfs(fd, &fs));
     if (rc == 0 && cannot_fit(fd, &fs, bytes))
         return no_space(-ENOSPC, bytes_free(&fs), bytes);
     do {
@@ -90,7 +90,7 @@ int holes_fill(int fd, uint64_t bytes, bool zeros)
     rc = write_zeros(fd, bytes);
     if (rc < 0)
         return rc;
-    if (fsync(fd) < 0)
+    if (TEMP_FAILURE_RETRY(fsync(fd)) < 0)
         return err_fact(-errno, "fsync of the new file: %s", strerror(errno));
     rc = holes_foreach(fd, bytes, refuse_hole, NULL);
     if (rc == -ENOTSUP && lseek(fd, 0, SEEK_HOLE) < 0)

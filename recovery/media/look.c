@@ -58,8 +58,8 @@ static bool map_sync_works(int fd)
 /* In a directory a file without a name stands for the one that is yet to be made. */
 static void try_dax(const char *path, bool directory, struct path_facts *f)
 {
-    int fd = directory ? open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
-                       : open(path, O_RDONLY | O_CLOEXEC);
+    int flags = directory ? O_TMPFILE | O_RDWR | O_CLOEXEC : O_RDONLY | O_CLOEXEC;
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, flags, 0600));
     f->dax_tried = fd >= 0;
     if (fd < 0)
         return;
@@ -70,7 +70,7 @@ static void try_dax(const char *path, bool directory, struct path_facts *f)
 static int look_at_fs(const char *path, bool directory, struct path_facts *f)
 {
     struct statfs fs;
-    if (statfs(path, &fs) < 0)
+    if (TEMP_FAILURE_RETRY(statfs(path, &fs)) < 0)
         return err_fact(-errno, "statfs: %s", strerror(errno));
     f->tmpfs = (unsigned long)fs.f_type == TMPFS_MAGIC;
     f->hugetlbfs = (unsigned long)fs.f_type == HUGETLBFS_MAGIC;
@@ -91,10 +91,10 @@ static uint64_t device_number(dev_t dev, const char *name)
 {
     char path[128], text[32] = "";
     snprintf(path, sizeof path, "/sys/dev/char/%u:%u/%s", major(dev), minor(dev), name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
+    ssize_t n = TEMP_FAILURE_RETRY(read(fd, text, sizeof text - 1));
     close(fd);
     return n > 0 ? strtoull(text, NULL, 0) : 0;
 }

@@ -183,7 +183,7 @@ static int ignore_range(void *arg, uint64_t off, uint64_t bytes)
 /* What only libpmem2 knows: the NUMA node, and whether the list of bad blocks can be read. */
 static void ask_libpmem2(const char *path, const struct path_facts *f, struct media_probe *p)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0) {
         p->bad_block_support = -1;
         return;
