@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The libpmkv authors
 
 # Tests are named after their files and labelled by their folder:
-#   tests/{unit,media,crash,cli}/test_*.c   Criterion programs, linked with the static library
-#   tests/{unit,media,crash,cli}/*.c        helpers of that folder's tests
+#   tests/{unit,media,crash,fail,cli}/test_*.c   Criterion programs, linked with the static library
+#   tests/{unit,media,crash,fail,cli}/*.c   helpers of that folder's tests
 #   tests/support/*.c                       helpers of all of them
 #   tests/stress/stress_*.c                 stand-alone programs; their default bounds are short
 #   tests/cli/*.sh                          shell tests: $1 is pmkv-cli; exit 77 means skipped
@@ -13,6 +13,7 @@
 set(timeout_unit 300)
 set(timeout_media 600)
 set(timeout_crash 1200)
+set(timeout_fail 600)
 set(timeout_cli 300)
 set(timeout_stress 600)
 set(timeout_factor 1)
@@ -63,7 +64,12 @@ endif()
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.c)
 pmkv_test_helpers(pmkv_test_support ${support_sources})
 
-foreach(folder unit media crash cli)
+# The calls that the programs of tests/fail let fail.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS tests/fail/calls.txt)
+file(STRINGS tests/fail/calls.txt fail_wraps REGEX "^fails ")
+list(TRANSFORM fail_wraps REPLACE "^fails " "LINKER:--wrap=")
+
+foreach(folder unit media crash fail cli)
     file(GLOB sources CONFIGURE_DEPENDS tests/${folder}/*.c)
     set(tests ${sources})
     list(FILTER tests INCLUDE REGEX "/test_[^/]*\\.c$")
@@ -80,6 +86,9 @@ foreach(folder unit media crash cli)
                               PkgConfig::CRITERION)
         if(PMKV_SANITIZE MATCHES "address")
             target_sources(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/leaks_in_workers.c)
+        endif()
+        if(folder STREQUAL "fail")
+            target_link_options(${name} PRIVATE ${fail_wraps})
         endif()
         if(folder STREQUAL "cli" AND TARGET pmkv-cli)
             add_dependencies(${name} pmkv-cli)
@@ -108,6 +117,13 @@ foreach(source ${programs})
     pmkv_test_properties(stress/${name} stress)
 endforeach()
 
+# The prover (tests/prove/prove.h): tools/prove.sh runs it for long; here it shows that it works.
+file(GLOB sources CONFIGURE_DEPENDS tests/prove/*.c)
+add_executable(prove ${sources})
+set_target_properties(prove PROPERTIES
+                      RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/prove)
+target_link_libraries(prove PRIVATE pmkv_flags pmkv_test_base pmkv_test_support)
+
 # Shell helpers that tests source are named lib*.sh.
 file(GLOB scripts CONFIGURE_DEPENDS tests/cli/*.sh)
 list(FILTER scripts EXCLUDE REGEX "/lib[^/]*\\.sh$")
@@ -129,6 +145,12 @@ if(Python3_FOUND)
                      --self-test)
     set_tests_properties(style/include_direction style/include_direction_self_test
                          PROPERTIES LABELS style)
+    if(NOT PMKV_SANITIZE AND NOT PMKV_COVERAGE) # these add calls of their own
+        add_test(NAME fail/calls
+                 COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/tests/fail/calls.py
+                         ${PROJECT_SOURCE_DIR}/tests/fail/calls.txt $<TARGET_FILE:pmkv_static>)
+        pmkv_test_properties(fail/calls fail)
+    endif()
 endif()
 
 # Tests that need more than the rules above say so in their own file.
