@@ -11,6 +11,7 @@
 #include "../recovery/media.h"
 #include "damage.h"
 #include "lost.h"
+#include "repair.h"
 #include "super.h"
 
 /* --- bytes of a header ------------------------------------------------------------------------ */
@@ -84,6 +85,15 @@ static int store_headers(struct pmkv *kv, uint32_t segment, uint32_t from, uint3
     return 0;
 }
 
+/* Poison stands where every copy should go: the page goes through the recovery door, as a whole. */
+static uint32_t mend_headers(struct pmkv *kv, uint32_t segment)
+{
+    uint32_t mended = 0;
+    for (uint32_t c = 0; c < kv->vol.layout.columns; c++)
+        mended += repair_place(kv, layout_slice_off(&kv->vol.layout, segment, c)) == REPAIR_DONE;
+    return mended;
+}
+
 int segment_write_headers(struct pmkv *kv, uint32_t segment)
 {
     uint32_t taken = 0, columns = kv->vol.layout.columns;
@@ -99,7 +109,7 @@ int segment_write_headers(struct pmkv *kv, uint32_t segment)
     if (rc == 0)
         rc = store_headers(kv, segment, columns / 2, columns, &taken);
     pthread_mutex_unlock(&kv->header_lock);
-    if (rc == 0 && taken == 0)
+    if (rc == 0 && taken == 0 && mend_headers(kv, segment) == 0)
         return err_fact(-EIO, "no copy of the header of segment %u could be stored", segment);
     return rc;
 }
@@ -249,13 +259,18 @@ static bool array_avoided(const struct pmkv *kv, uint32_t segment, const uint32_
     return false;
 }
 
+static uint64_t all_rows(const struct pmkv *kv)
+{
+    uint32_t rows = kv->vol.layout.segment_rows;
+    return rows >= 64 ? ~0ull : (1ull << rows) - 1;
+}
+
 /* Finds a segment in `state` outside the avoided arrays and moves it to OPEN; segments_lock. */
 static int64_t segment_claim(struct pmkv *kv, enum segment_state state, enum segment_kind kind,
                              const uint32_t *avoid, uint32_t avoid_count)
 {
     uint32_t count = kv->vol.layout.segments;
-    uint64_t all_retired =
-        kv->vol.layout.segment_rows >= 64 ? ~0ull : (1ull << kv->vol.layout.segment_rows) - 1;
+    uint64_t all_retired = all_rows(kv);
     for (uint32_t i = 0; i < count; i++) {
         struct segment *s = &kv->segments[i];
         if (atomic_load_explicit(&s->state, memory_order_relaxed) != state ||
@@ -286,7 +301,8 @@ static void segment_probe(struct pmkv *kv, uint32_t segment)
     }
 }
 
-/* Gives a claimed segment its generation, durably. On failure it is free again. */
+/* Gives a claimed segment its generation, durably. On failure it is free again, and when no copy of
+ * its header can be cleared nobody takes it any more. */
 static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind kind)
 {
     struct segment *s = &kv->segments[segment];
@@ -310,6 +326,8 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     if (generation && segment_write_headers(kv, segment) == 0)
         return 0;
     pthread_mutex_lock(&kv->segments_lock);
+    if (generation && !atomic_load(&kv->write_failed) && !atomic_load(&kv->unavailable))
+        s->retired_rows = all_rows(kv);
     s->kind = KIND_NONE;
     atomic_store_explicit(&s->generation, 0, memory_order_release);
     atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
@@ -322,24 +340,24 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
 int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class class,
                      const uint32_t *avoid, uint32_t avoid_count)
 {
-    pthread_mutex_lock(&kv->segments_lock);
-    int64_t taken = -ENOSPC;
-    bool ready = false;
-    if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
-        if (kind == KIND_LOG)
-            taken = segment_claim(kv, SEGMENT_READY, kind, avoid, avoid_count);
-        ready = taken >= 0;
-        if (!ready)
-            taken = segment_claim(kv, SEGMENT_FREE, kind, avoid, avoid_count);
+    for (;;) {
+        pthread_mutex_lock(&kv->segments_lock);
+        int64_t taken = -ENOSPC;
+        bool ready = false;
+        if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
+            if (kind == KIND_LOG)
+                taken = segment_claim(kv, SEGMENT_READY, kind, avoid, avoid_count);
+            ready = taken >= 0;
+            if (!ready)
+                taken = segment_claim(kv, SEGMENT_FREE, kind, avoid, avoid_count);
+        }
+        pthread_mutex_unlock(&kv->segments_lock);
+        int rc = taken >= 0 && !ready ? segment_begin(kv, (uint32_t)taken, kind) : 0;
+        if (rc && kv->segments[taken].retired_rows == all_rows(kv))
+            continue;                        /* another one: this one's header cannot be stored */
+        pthread_cond_signal(&kv->work_cond); /* the keeper prepares another one */
+        return rc ? rc : taken;
     }
-    pthread_mutex_unlock(&kv->segments_lock);
-    if (taken >= 0 && !ready) {
-        int rc = segment_begin(kv, (uint32_t)taken, kind);
-        if (rc)
-            return rc;
-    }
-    pthread_cond_signal(&kv->work_cond); /* the keeper prepares another one */
-    return taken;
 }
 
 void segment_prepare_ahead(struct pmkv *kv)
