@@ -181,7 +181,8 @@ int media_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_
                      void *arg);
 
 /* Takes the page offset of one asynchronous error (found by patrol scrub) reported for this medium;
- * false: none. */
+ * false: none. May wait a second for the kernel to list it: a recovery write before that does
+ * not clear. */
 bool media_take_async(struct media *m, uint64_t *off);
 
 /* Asks the kernel to map the 2 MiB around `off` as one huge page, as it is before a repair splits

@@ -49,6 +49,10 @@ int devdax_attach(struct media *m, const struct path_facts *f);
 struct media *media_new(void);
 void media_delete(struct media *m);
 
+/* How long await_listed waits: the kernel signals a machine check first and lists the page after.
+ */
+enum { AWAIT_TRIES = 100, AWAIT_PAUSE_US = 10 * 1000 };
+
 /* The calling thread's counter. */
 struct media_counter *media_counter(struct media *m);
 

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../errmsg.h"
 #include "map.h"
@@ -44,28 +45,15 @@ static int devdax_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off,
     return pmem2_bad_ranges(map->source, m->size, fn, arg);
 }
 
-struct search {
-    uint64_t from, end; /* of the range looked at */
-    uint64_t page;      /* the first listed one in it */
-    bool found;
-};
-
-static int note_first(void *arg, uint64_t off, uint64_t bytes)
+static void devdax_await_listed(struct media *m, uint64_t off)
 {
-    struct search *s = arg;
-    if (off < s->end && s->from < off + bytes) {
-        s->page = off > s->from ? off : s->from;
-        s->found = true;
+    struct mapping *map = m->impl;
+    uint64_t bad;
+    for (int i = 0; i < AWAIT_TRIES; i++) {
+        if (pmem2_first_bad(map->source, off, PAGE_BYTES, &bad))
+            return;
+        usleep(AWAIT_PAUSE_US);
     }
-    return s->found;
-}
-
-static bool first_listed(struct media *m, uint64_t off, uint64_t bytes, uint64_t *page)
-{
-    struct search s = {.from = off, .end = off + bytes};
-    devdax_bad_ranges(m, note_first, &s);
-    *page = s.page;
-    return s.found;
 }
 
 static int clear_page(struct media *m, uint64_t off)
@@ -85,8 +73,9 @@ static int clear_page(struct media *m, uint64_t off)
 
 static int clear_listed(struct media *m, uint64_t off, uint64_t bytes)
 {
+    struct mapping *map = m->impl;
     uint64_t page, before = UINT64_MAX;
-    for (; first_listed(m, off, bytes, &page); before = page) {
+    for (; pmem2_first_bad(map->source, off, bytes, &page); before = page) {
         int rc = page == before ? err_fact(-EIO, "the page at %llu is still listed as bad",
                                            (unsigned long long)page)
                                 : clear_page(m, page);
@@ -151,6 +140,7 @@ static const struct media_ops devdax_ops = {
     .drain = devdax_drain,
     .present = mapping_answers,
     .bad_ranges = devdax_bad_ranges,
+    .await_listed = devdax_await_listed,
     .recovery_write = devdax_recovery_write,
     .inject_poison = devdax_inject_poison,
     .inject_bytes = devdax_inject_bytes,

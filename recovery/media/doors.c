@@ -54,6 +54,8 @@ bool media_take_async(struct media *m, uint64_t *off)
     if (!m->base || !fault_guard_take_async(m->base, m->size, &addr))
         return false;
     *off = (addr - (uintptr_t)m->base) / PAGE_BYTES * PAGE_BYTES;
+    if (m->ops->await_listed)
+        m->ops->await_listed(m, *off);
     return true;
 }
 

@@ -58,16 +58,6 @@ static int fsdax_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, 
     return pmem2_bad_ranges(map->source, m->size, fn, arg);
 }
 
-static int fsdax_recovery_write(struct media *m, uint64_t off, const void *page)
-{
-    int rc = file_write_at(m, off, page, PAGE_BYTES); /* EFAULT: it could not be cleared */
-    if (rc < 0)
-        return rc;
-    if (fsync(m->fd) < 0)
-        return err_fact(-EIO, "fsync: %s", strerror(errno));
-    return verify_by_load(m, off, page);
-}
-
 /* The next touch maps the blocks anew, as one huge page when they lie so and none of them is bad.
  */
 static bool fsdax_join_huge(struct media *m, uint64_t off, uint64_t bytes)
@@ -82,7 +72,7 @@ static int fsdax_unsafe_shutdowns(struct media *m, uint64_t *count)
     return pmem2_unsafe_shutdowns(map->source, count);
 }
 
-/* --- injection through the kernel's own list -------------------------------------------------- */
+/* --- the list of the block device: what the kernel's recovery write goes by ------------------- */
 
 /* Where the page is on the block device of the file system. */
 static int physical_of(struct media *m, uint64_t off, uint64_t *physical)
@@ -104,50 +94,111 @@ static int physical_of(struct media *m, uint64_t off, uint64_t *physical)
     return 0;
 }
 
-static uint64_t partition_start(dev_t dev, bool *partition)
-{
+struct block_list {
     char path[96];
-    unsigned long long sectors = 0;
-    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/start", major(dev), minor(dev));
-    FILE *file = fopen(path, "re");
-    *partition = file != NULL;
-    if (file) {
-        if (fscanf(file, "%llu", &sectors) != 1)
-            sectors = 0;
-        fclose(file);
-    }
-    return sectors;
-}
+    uint64_t sector; /* of the page, in sectors of 512 bytes of the whole device */
+};
 
-/* "sector count", in sectors of 512 bytes of the whole device. */
-static int add_bad_block(dev_t dev, uint64_t physical)
-{
-    char path[96], text[64];
-    bool partition;
-    uint64_t sector = physical / 512 + partition_start(dev, &partition);
-    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%sbadblocks", major(dev), minor(dev),
-             partition ? "../" : "");
-    int n = snprintf(text, sizeof text, "%llu %d\n", (unsigned long long)sector, PAGE_BYTES / 512);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    ssize_t written = fd < 0 ? -1 : write(fd, text, (size_t)n);
-    int error = errno;
-    if (fd >= 0)
-        close(fd);
-    if (written != n)
-        return err_fact(-ENOTSUP, "cannot add a bad block to %s: %s", path, strerror(error));
-    return 0;
-}
+enum { SECTOR_BYTES = 512, PAGE_SECTORS = PAGE_BYTES / SECTOR_BYTES };
 
-/* Only a new fault looks at the list, so the page leaves the mapping. */
-static int fsdax_inject_poison(struct media *m, uint64_t off)
+static int block_list_of(struct media *m, uint64_t off, struct block_list *list)
 {
     struct stat st;
     uint64_t physical = 0;
     if (fstat(m->fd, &st) < 0)
         return err_fact(-errno, "fstat: %s", strerror(errno));
     int rc = physical_of(m, off, &physical);
-    if (rc == 0)
-        rc = add_bad_block(st.st_dev, physical);
+    if (rc < 0)
+        return rc;
+    unsigned long long start = 0;
+    unsigned major_no = major(st.st_dev), minor_no = minor(st.st_dev);
+    snprintf(list->path, sizeof list->path, "/sys/dev/block/%u:%u/start", major_no, minor_no);
+    FILE *file = fopen(list->path, "re");
+    if (file) {
+        if (fscanf(file, "%llu", &start) != 1)
+            start = 0;
+        fclose(file);
+    }
+    snprintf(list->path, sizeof list->path, "/sys/dev/block/%u:%u/%sbadblocks", major_no, minor_no,
+             file ? "../" : "");
+    list->sector = physical / SECTOR_BYTES + start;
+    return 0;
+}
+
+/* A line of the list is "sector count". */
+static bool is_listed(const struct block_list *list)
+{
+    unsigned long long sector, count;
+    bool found = false;
+    FILE *file = fopen(list->path, "re");
+    while (file && !found && fscanf(file, "%llu %llu", &sector, &count) == 2)
+        found = sector < list->sector + PAGE_SECTORS && list->sector < sector + count;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static bool await_listed(struct media *m, uint64_t off)
+{
+    struct block_list list;
+    if (block_list_of(m, off, &list) < 0)
+        return false;
+    for (int i = 0; i < AWAIT_TRIES; i++) {
+        if (is_listed(&list))
+            return true;
+        usleep(AWAIT_PAUSE_US);
+    }
+    return false;
+}
+
+static void fsdax_await_listed(struct media *m, uint64_t off)
+{
+    await_listed(m, off);
+}
+
+/* EFAULT says that the page could not be cleared, but not before it is listed: until then the
+ * kernel can neither write the page, which it has taken out of its own map, nor does it know that
+ * it should clear it. */
+static int write_page(struct media *m, uint64_t off, const void *page)
+{
+    int rc = file_write_at(m, off, page, PAGE_BYTES);
+    return rc == -EFAULT && await_listed(m, off) ? file_write_at(m, off, page, PAGE_BYTES) : rc;
+}
+
+static int fsdax_recovery_write(struct media *m, uint64_t off, const void *page)
+{
+    int rc = write_page(m, off, page);
+    if (rc < 0)
+        return rc;
+    if (fsync(m->fd) < 0)
+        return err_fact(-EIO, "fsync: %s", strerror(errno));
+    return verify_by_load(m, off, page);
+}
+
+/* --- injection through that list -------------------------------------------------------------- */
+
+static int add_bad_block(struct media *m, uint64_t off)
+{
+    struct block_list list;
+    char text[64];
+    int rc = block_list_of(m, off, &list);
+    if (rc < 0)
+        return rc;
+    int n = snprintf(text, sizeof text, "%llu %d\n", (unsigned long long)list.sector, PAGE_SECTORS);
+    int fd = open(list.path, O_WRONLY | O_CLOEXEC);
+    ssize_t written = fd < 0 ? -1 : write(fd, text, (size_t)n);
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (written != n)
+        return err_fact(-ENOTSUP, "cannot add a bad block to %s: %s", list.path, strerror(error));
+    return 0;
+}
+
+/* Only a new fault looks at the list, so the page leaves the mapping. */
+static int fsdax_inject_poison(struct media *m, uint64_t off)
+{
+    int rc = add_bad_block(m, off);
     if (rc < 0)
         return rc;
     if (madvise(m->base + off, PAGE_BYTES, MADV_DONTNEED) < 0)
@@ -175,6 +226,7 @@ static const struct media_ops fsdax_ops = {
     .drain = fsdax_drain,
     .present = fsdax_present,
     .bad_ranges = fsdax_bad_ranges,
+    .await_listed = fsdax_await_listed,
     .recovery_write = fsdax_recovery_write,
     .inject_poison = fsdax_inject_poison,
     .inject_bytes = fsdax_inject_bytes,

