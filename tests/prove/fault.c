@@ -230,9 +230,12 @@ static void half_repair(struct aim *a, uint64_t off)
     bool zeros = below(a, 2);
     off = off / PAGE_BYTES * PAGE_BYTES;
     sim_peek(a->image, off, page, PAGE_BYTES);
-    for (uint32_t at = 0; at < PAGE_BYTES; at += LINE_BYTES)
-        for (uint32_t i = at; below(a, 2) && i < at + LINE_BYTES; i++)
+    for (uint32_t i = 0, keep = 0; i < PAGE_BYTES; i++) {
+        if (i % LINE_BYTES == 0)
+            keep = below(a, 2);
+        if (!keep)
             page[i] = zeros ? 0 : (uint8_t)test_mix(off + i);
+    }
     media_inject_bytes(a->image, off, page, PAGE_BYTES);
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -219,6 +220,8 @@ int main(int argc, char **argv)
     static struct program p = {
         .limits = {.seed = 1, .images = 100000, .seconds = 3600, .per_job = 2000, .fault_per = 6},
         .only_job = -1};
+    /* Each open would be given huge pages of zeros for an index of a few slots. */
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     p.worker_count = cpus < 1 ? 1 : cpus > MAX_WORKERS ? MAX_WORKERS : (unsigned)cpus;
     take_options(&p, argc, argv);
