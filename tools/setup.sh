@@ -11,6 +11,8 @@ packages=(
     clang clang-format
     libpmem2-dev libpmemobj-dev libndctl-dev libdaxctl-dev libxxhash-dev libisal-dev
     libjansson-dev libcriterion-dev
+    # the virtual machines of tests/vm; their kernel is not installed, tests/vm/kernel.sh unpacks one
+    qemu-system-x86 ndctl busybox-static e2fsprogs xfsprogs kmod cpio xz-utils make gcc-12 libelf1
 )
 
 fail() {
