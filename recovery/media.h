@@ -63,6 +63,8 @@ struct media_ops {
     int (*inject_bytes)(struct media *m, uint64_t off, const void *src, size_t bytes);
     bool (*join_huge)(struct media *m, uint64_t off, uint64_t bytes);
     int (*unsafe_shutdowns)(struct media *m, uint64_t *count);
+    /* Waits, for a second at most, until the kernel lists the page as bad. */
+    void (*await_listed)(struct media *m, uint64_t off);
     void (*close)(struct media *m);
 };
 
