@@ -92,11 +92,19 @@ build() {
     "$here/initramfs.sh" "$kernel" "$work/initramfs-$version" "$work/pmkv/pmkv-cli" \
         "$guest/service" "$guest/page" "$here/guest/cxl-region" "$module/pmem_firmware.ko"
 }
-build >"$work/build.log" 2>&1 || {
+# Not in a condition: there the shell would ignore errors inside.
+set +e
+(
+    set -e
+    build
+) >"$work/build.log" 2>&1
+code=$?
+set -e
+if [ "$code" -ne 0 ]; then
     tail -30 "$work/build.log" >&2
     echo "vm: the build failed; all of it is in $work/build.log" >&2
     exit 1
-}
+fi
 
 python3 "$here/suite.py" --kernel "$kernel/vmlinux" --initramfs "$work/initramfs-$version" \
     --service "$guest/service" --folder "$work/run" "${names[@]}" 9>&-

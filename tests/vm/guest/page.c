@@ -3,7 +3,6 @@
 
 /*
  * usage: page extents FILE            where the file is on its device: "offset place bytes" a line
- *        page physical FILE OFFSET    the physical address of a page in the page cache (root)
  *        page poison FILE OFFSET      MADV_HWPOISON: the kernel takes the page for broken
  */
 #include <errno.h>
@@ -58,20 +57,6 @@ static char *map_page(int fd, uint64_t offset)
     return at == MAP_FAILED ? NULL : at;
 }
 
-static int physical(int fd, uint64_t offset)
-{
-    volatile char *at = map_page(fd, offset);
-    uint64_t entry = 0;
-    if (!at)
-        return fail("mmap");
-    (void)*at;
-    int pagemap = open("/proc/self/pagemap", O_RDONLY);
-    if (pagemap < 0 || pread(pagemap, &entry, sizeof entry, (off_t)((uintptr_t)at / PAGE * 8)) != 8)
-        return fail("pagemap");
-    printf("%llu\n", (unsigned long long)((entry & ((1ull << 55) - 1)) * PAGE));
-    return 0;
-}
-
 static int poison(int fd, uint64_t offset)
 {
     volatile char *at = map_page(fd, offset);
@@ -90,7 +75,7 @@ int main(int argc, char **argv)
 {
     uint64_t offset = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
     if (argc < 3) {
-        fprintf(stderr, "usage: page extents|physical|poison FILE [OFFSET]\n");
+        fprintf(stderr, "usage: page extents|poison FILE [OFFSET]\n");
         return 2;
     }
     int fd = open(argv[2], O_RDWR);
@@ -98,8 +83,6 @@ int main(int argc, char **argv)
         return fail(argv[2]);
     if (strcmp(argv[1], "extents") == 0)
         return extents(fd);
-    if (strcmp(argv[1], "physical") == 0)
-        return physical(fd, offset);
     if (strcmp(argv[1], "poison") == 0)
         return poison(fd, offset);
     return 2;
