@@ -96,13 +96,11 @@ static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane
         return -EAGAIN;
     }
     if (kv->opts.read_only || !lane) {
-        if (kv->opts.read_only)
-            return replay_keep_ghost(r, &buf);
         struct lane whole = {.whole_rows = true};
-        rc = row_close_store(kv, &whole, &buf);
-        if (rc == 0)
+        rc = kv->opts.read_only ? replay_keep_ghost(r, &buf) : row_close_store(kv, &whole, &buf);
+        if (rc == 0 && !kv->opts.read_only)
             rc = media_drain(kv->vol.media);
-        row_buf_free(&buf);
+        row_buf_free(&buf); /* of a ghost that was kept it has nothing any more */
         return rc;
     }
     struct row_buf *to = &lane->rows[lane->current];
