@@ -8,6 +8,7 @@ usage: suite.py --list | --kernel VMLINUX --initramfs FILE --service FILE --fold
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -87,6 +88,7 @@ def main():
     if args.list:
         print("\n".join(case[0] for case in CASES))
         return 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1)) # QEMU goes along
     shutil.rmtree(args.folder, ignore_errors=True)
     beds, counts = {}, {"PASS": 0, "FAIL": 0, "SKIPPED": 0}
     for case in chosen(args.names):
