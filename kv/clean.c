@@ -192,7 +192,7 @@ static int copy_tombstone(struct cleaning *c, const struct entry *e, struct log_
     struct record_header h = {.type = RECORD_TOMBSTONE,
                               .key_bytes = (uint16_t)e->key_bytes,
                               .seq = e->seq,
-                              .value_hash = hash64(record, 0)};
+                              .value_hash = hash64(e->key, 0)};
     memcpy(record, &h, sizeof h);
     memcpy(record + sizeof h, e->key, e->key_bytes);
     return copy_record(c, e, record, from);

@@ -2,6 +2,7 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /* What the store says of itself: info, stats, health, map, lost list, events. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "error.h"
 #include "handle.h"
 #include "lane.h"
+#include "super.h"
 #include "write.h"
 
 static void format_uuid(const uint8_t u[16], char out[37])
@@ -55,6 +57,53 @@ enum pmkv_status pmkv_info(struct pmkv *kv, struct pmkv_info *info)
     snprintf(info->path, sizeof info->path, "%s", m->path);
     snprintf(info->backend_reason, sizeof info->backend_reason, "%s", m->reason);
     return PMKV_OK;
+}
+
+/* Copies are written one after the other, so one of them always holds; but the three reads of them
+ * may fall round a write each. */
+static enum superblock_found look_at_superblock(struct media *media, struct superblock *super,
+                                                struct layout *layout)
+{
+    uint32_t good;
+    enum superblock_found found = SUPERBLOCK_DAMAGED;
+    for (int attempt = 0; attempt < 3 && found == SUPERBLOCK_DAMAGED; attempt++)
+        found = superblock_find(media, super, layout, &good);
+    return found;
+}
+
+enum pmkv_status pmkv_peek(const char *path, struct pmkv_peek *out)
+{
+    if (!path || !out)
+        return fail(PMKV_E_INVALID, "path or out is NULL");
+    struct media_args args = {.read_only = true, .unlocked = true};
+    struct media *media;
+    struct superblock super;
+    struct layout layout;
+    int rc = media_open(path, &args, &media);
+    if (rc) {
+        err_phrase(0, "look at pool %s", path);
+        return rc == -EINVAL ? PMKV_E_NOT_POOL : status_of(rc);
+    }
+    enum pmkv_status s = super_judge(look_at_superblock(media, &super, &layout));
+    if (s) {
+        err_phrase(0, "look at pool %s", path);
+    } else {
+        *out = (struct pmkv_peek){.format_version = super.format_version,
+                                  .geometry = geometry_of(&layout),
+                                  .backend = (enum pmkv_backend)media->backend,
+                                  .durability = (enum pmkv_durability)media->durability,
+                                  .pool_bytes = layout.pool_bytes,
+                                  .in_use = media_in_use(media),
+                                  .clean = super.clean == 1,
+                                  .media_errors = super.media_errors,
+                                  .pages_rebuilt = super.pages_rebuilt,
+                                  .pages_repaired = super.pages_repaired,
+                                  .pages_retired = super.pages_retired,
+                                  .records_lost = super.records_lost};
+        format_uuid(super.uuid, out->uuid);
+    }
+    media_close(&media);
+    return s;
 }
 
 static void count_segments(struct pmkv *kv, struct pmkv_stats *st)

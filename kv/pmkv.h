@@ -350,6 +350,24 @@ struct pmkv_health {
 };
 enum pmkv_status pmkv_health(struct pmkv *kv, struct pmkv_health *health);
 
+/** What the superblock of a pool says, whoever has the pool open. */
+struct pmkv_peek {
+    char uuid[37];
+    uint32_t format_version;
+    enum pmkv_geometry geometry;
+    enum pmkv_backend backend;
+    enum pmkv_durability durability;
+    uint64_t pool_bytes;
+    bool in_use; /**< a process has it open for writing now */
+    bool clean;  /**< it was closed cleanly */
+    /** Since the pool was made; of a pool in use a few seconds old at most. */
+    uint64_t media_errors, pages_rebuilt, pages_repaired, pages_retired;
+    uint64_t records_lost; /**< some may have been written again since */
+};
+/** For operators and monitoring: takes no lock, writes nothing, and disturbs nobody who has the
+ * pool open. Errors as pmkv_open, but never E_BUSY. */
+enum pmkv_status pmkv_peek(const char *path, struct pmkv_peek *peek);
+
 /** One record, or one range, that is lost. */
 struct pmkv_lost {
     const void *key; /**< NULL when the name is not known */

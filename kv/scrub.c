@@ -19,6 +19,7 @@
 #include "meta.h"
 #include "repair.h"
 #include "segment.h"
+#include "super.h"
 #include "wait.h"
 
 /* --- looking ---------------------------------------------------------------------------------- */
@@ -266,6 +267,7 @@ static void keeper_chores(struct pmkv *kv)
     segment_prepare_ahead(kv);
     repair_collect(kv);
     repair_pending(kv);
+    super_store_counts(kv);
 }
 
 void scrub_run(struct pmkv *kv)

@@ -213,23 +213,6 @@ static void stop_threads(struct pmkv *kv)
 
 /* --- open ------------------------------------------------------------------------------------- */
 
-/* What was found where the superblock should be, as a status with a fact that says what to do. */
-static enum pmkv_status judge_superblock(enum superblock_found found)
-{
-    switch (found) {
-    case SUPERBLOCK_FOUND:
-        return PMKV_OK;
-    case SUPERBLOCK_FOREIGN:
-        return PMKV_E_NOT_POOL;
-    case SUPERBLOCK_NEWER:
-        return PMKV_E_VERSION;
-    case SUPERBLOCK_TRUNCATED:
-        return PMKV_E_TRUNCATED;
-    default:
-        return PMKV_E_CORRUPT;
-    }
-}
-
 /* A crash between two copies leaves one behind; after a clean close all are alike. */
 static void note_superblock_copies(struct pmkv *kv, uint32_t good)
 {
@@ -286,8 +269,7 @@ enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts
     init_locks(kv);
     watch_forks(kv);
     uint32_t good = 0;
-    enum pmkv_status s =
-        judge_superblock(superblock_find(media, &kv->super, &kv->vol.layout, &good));
+    enum pmkv_status s = super_judge(superblock_find(media, &kv->super, &kv->vol.layout, &good));
     if (s) {
         kv->vol.layout.segments = 0;
         free_store(kv);

@@ -234,7 +234,9 @@ struct pmkv {
     pthread_mutex_t repair_lock;
     struct {
         uint64_t media_errors, pages_rebuilt, pages_repaired, pages_retired, records_lost;
-    } life; /* since the pool was made; work_lock */
+    } life;                 /* since the pool was made; work_lock */
+    uint64_t counts_stored; /* their sum when the superblock was stored last, and when; work_lock */
+    time_t counts_time;
     pthread_mutex_t work_lock;
     pthread_cond_t work_cond, scrub_cond;
     struct work_queue pending;   /* pages to repair */

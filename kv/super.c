@@ -3,13 +3,23 @@
 
 #include "super.h"
 
+#include <time.h>
+
 #include "../recovery/media.h"
 #include "damage.h"
 #include "segment.h"
 
+static uint64_t counts_sum(const struct pmkv *kv)
+{
+    return kv->life.media_errors + kv->life.pages_rebuilt + kv->life.pages_repaired +
+           kv->life.pages_retired + kv->life.records_lost;
+}
+
 static int super_store_locked(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->work_lock);
+    kv->counts_stored = counts_sum(kv);
+    kv->counts_time = time(NULL);
     kv->super.media_errors = kv->life.media_errors;
     kv->super.pages_rebuilt = kv->life.pages_rebuilt;
     kv->super.pages_repaired = kv->life.pages_repaired;
@@ -26,6 +36,32 @@ int super_store(struct pmkv *kv)
     int rc = super_store_locked(kv);
     pthread_mutex_unlock(&kv->super_lock);
     return rc;
+}
+
+void super_store_counts(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    bool due = counts_sum(kv) != kv->counts_stored && time(NULL) != kv->counts_time;
+    pthread_mutex_unlock(&kv->work_lock);
+    if (due && !atomic_load(&kv->write_failed) && !medium_in_doubt(kv, 0) && super_store(kv))
+        write_failure(kv);
+}
+
+/* What was found where the superblock should be. */
+enum pmkv_status super_judge(enum superblock_found found)
+{
+    switch (found) {
+    case SUPERBLOCK_FOUND:
+        return PMKV_OK;
+    case SUPERBLOCK_FOREIGN:
+        return PMKV_E_NOT_POOL;
+    case SUPERBLOCK_NEWER:
+        return PMKV_E_VERSION;
+    case SUPERBLOCK_TRUNCATED:
+        return PMKV_E_TRUNCATED;
+    default:
+        return PMKV_E_CORRUPT;
+    }
 }
 
 /* I3: a number is given out only below a ceiling that is durable in the superblock. */

@@ -13,5 +13,10 @@
 /* Raises the version, brings the lifetime counts up to date and writes every copy. super_lock held
  * by nobody. 0 or -EIO. */
 int super_store(struct pmkv *kv);
+/* Stores the superblock when the lifetime counts changed, at most once a second: for pmkv_peek, and
+ * for the next process after a crash. */
+void super_store_counts(struct pmkv *kv);
+/* What was found where the superblock should be, as a status. */
+enum pmkv_status super_judge(enum superblock_found found);
 
 #endif

@@ -84,6 +84,12 @@ static int lock_file(int fd, bool read_only)
     return err_fact(-errno, "cannot lock it: %s", strerror(errno));
 }
 
+bool media_in_use(const struct media *m)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    return TEMP_FAILURE_RETRY(fcntl(m->fd, F_OFD_GETLK, &lock)) == 0 && lock.l_type != F_UNLCK;
+}
+
 static void unlock_file(const struct media *m)
 {
     struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
@@ -186,7 +192,7 @@ int media_open(const char *path, const struct media_args *args, struct media **o
         rc = err_fact(-errno, "open: %s", strerror(errno));
         goto undo;
     }
-    rc = lock_file(m->fd, args->read_only);
+    rc = args->unlocked ? 0 : lock_file(m->fd, args->read_only);
     if (rc == 0)
         rc = start(m, &f, args);
     if (rc < 0)

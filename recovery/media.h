@@ -102,8 +102,12 @@ struct media_args {
     bool read_only;             /* shared lock, nothing is written */
     bool allow_inject;          /* with read_only: still opened for writing underneath */
     bool filter_only;           /* the program owns SIGBUS */
+    bool unlocked;              /* with read_only: beside whoever has it open */
     uint64_t create_bytes; /* media_create: size, rounded down to pages; ignored for a device */
 };
+
+/* Does another process or handle have it open for writing? (of a medium opened `unlocked`) */
+bool media_in_use(const struct media *m);
 
 /* What a path would get. */
 struct media_probe {

@@ -156,6 +156,11 @@ expect 3 "put to a pool in use" "$cli" put pool key other
 err_has 'in use by another process'
 err_has 'what to do: close the program'
 expect 3 "scrub of a pool in use" "$cli" scrub pool
+expect 0 "status of a pool in use" "$cli" status pool
+out_has '^  state: IN USE$'
+out_has '^ errors: No known data errors$'
+expect 0 "status --json of a pool in use" "$cli" status pool --json
+json_is "status --json of a pool in use"
 exec 9>&-
 wait "$holder"
 holder=

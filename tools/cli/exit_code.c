@@ -27,8 +27,8 @@ static const struct verdict verdicts[] = {
     [PMKV_E_TOO_LARGE] = {CLI_USAGE, "see `pmkv-cli status` for the limits of this pool"},
     [PMKV_E_FULL] = {CLI_FULL, "delete keys, or dump the pool and load it into a larger one"},
     [PMKV_E_BUSY] = {CLI_CANNOT_OPEN,
-                     "close the program that has the pool open and try again; while it "
-                     "runs, its pmkv_health knows what status would say"},
+                     "close the program that has the pool open and try again; meanwhile "
+                     "`pmkv-cli status` works"},
     [PMKV_E_ACCESS] = {CLI_CANNOT_OPEN, "check owner and mode of the file and its directory"},
     [PMKV_E_NO_POOL] = {CLI_CANNOT_OPEN, "check the path, or make a pool with `pmkv-cli create`"},
     [PMKV_E_NOT_POOL] = {CLI_NOT_POOL, "check the path; nothing was written to the file"},

@@ -161,6 +161,72 @@ static enum cli_exit print_status_json(const struct status *s)
     return out_print(document);
 }
 
+/* --- a pool in use ---------------------------------------------------------------------------- */
+
+/* Who has it open knows more; what its superblock says is what can be had without disturbing. */
+static const char in_use_status[] = "The pool is open in another process; this is what its "
+                                    "superblock says, a few seconds old at most.";
+
+static const char *in_use_action(const struct pmkv_peek *peek)
+{
+    if (peek->records_lost)
+        return "Records were lost. That process can name them (pmkv_lost_foreach), and `pmkv-cli "
+               "lost` when it has closed the pool; writing a lost key again makes it good.";
+    if (peek->pages_retired)
+        return "None for the data. Pages could not be cleared: plan to replace the module.";
+    return "None. That process knows more: pmkv_health and pmkv_stats.";
+}
+
+static void print_peek(const struct pmkv_peek *peek)
+{
+    out_field("pool", "%s", cli_pool());
+    out_field("uuid", "%s", peek->uuid);
+    out_field("format", "%u, %s, %s", peek->format_version, pmkv_geometry_name(peek->geometry),
+              out_size(peek->pool_bytes).text);
+    out_field("state", "%sIN USE%s", out_colour(peek->records_lost ? OUT_RED : OUT_GREEN),
+              out_colour(OUT_PLAIN));
+    out_field("status", "%s", in_use_status);
+    out_field("action", "%s", in_use_action(peek));
+    if (peek->records_lost)
+        out_field("errors", "%llu records or ranges lost since the pool was made",
+                  (unsigned long long)peek->records_lost);
+    else
+        out_field("errors", "No known data errors");
+    out_field("media", "%llu errors met; pages: %llu rebuilt, %llu repaired, %llu retired",
+              (unsigned long long)peek->media_errors, (unsigned long long)peek->pages_rebuilt,
+              (unsigned long long)peek->pages_repaired, (unsigned long long)peek->pages_retired);
+}
+
+static enum cli_exit print_peek_json(const struct pmkv_peek *peek)
+{
+    json_t *document = out_document(), *errors = json_object();
+
+    out_set_text(document, "pool", cli_pool());
+    out_set_text(document, "uuid", peek->uuid);
+    out_set_text(document, "geometry", pmkv_geometry_name(peek->geometry));
+    out_set_u64(document, "pool_bytes", peek->pool_bytes);
+    out_set_text(document, "state", "IN USE");
+    out_set_text(document, "status", in_use_status);
+    out_set_text(document, "action", in_use_action(peek));
+    out_set_u64(errors, "records_lost_since_made", peek->records_lost);
+    out_set_u64(errors, "media_errors", peek->media_errors);
+    out_set_u64(errors, "pages_rebuilt", peek->pages_rebuilt);
+    out_set_u64(errors, "pages_repaired", peek->pages_repaired);
+    out_set_u64(errors, "pages_retired", peek->pages_retired);
+    out_set(document, "errors", errors);
+    return out_print(document);
+}
+
+static enum cli_exit show_in_use(const struct pmkv_peek *peek, bool json)
+{
+    enum cli_exit code = peek->records_lost ? CLI_LOST : CLI_OK;
+
+    if (json)
+        return cli_worse(code, print_peek_json(peek));
+    print_peek(peek);
+    return code;
+}
+
 /* --- the verb --------------------------------------------------------------------------------- */
 
 static const struct argp_option status_options[] = {CLI_OPTION_JSON, {0}};
@@ -190,15 +256,20 @@ enum cli_exit verb_status(int argc, char **argv)
         status_options,
         parse_status,
         "POOL",
-        "Prints what the pool is, its health, the last scrub, space and errors. Exit code 0 when "
-        "all is well, 5 when pages wait for repair, 6 when records are lost.",
+        "Prints what the pool is, its health, the last scrub, space and errors; of a pool that "
+        "another process has open what its superblock says. Exit code 0 when all is well, 5 when "
+        "pages wait for repair, 6 when records are lost.",
         NULL,
         NULL,
         NULL};
     struct cli_args args = {.min_count = 1, .max_count = 1};
     struct pmkv *kv = NULL;
 
+    struct pmkv_peek peek;
+
     args_parse(&argp, argc, argv, &args);
+    if (pmkv_peek(cli_pool(), &peek) == PMKV_OK && peek.in_use)
+        return show_in_use(&peek, args.json);
     enum cli_exit code = pool_open(POOL_READ, &kv);
     return code == CLI_OK ? pool_close(&kv, run_status(kv, args.json)) : code;
 }
