@@ -49,6 +49,8 @@ void prove_fail(struct run *r, enum failure kind, const char *format, ...)
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
+    if (r->limits->fail_fast)
+        atomic_store(&r->totals->stop, true);
     if (atomic_fetch_add(&r->totals->failures[kind], 1) < 5)
         fprintf(
             stderr, "\nFAILED (%s): %s, %s\n  %s\n  again: --seed %llu --job %llu --per-job %u\n",
@@ -189,6 +191,8 @@ void job_run(struct run *r, uint64_t job)
     r->setting = &settings[job % setting_count];
     r->work = &workloads[job / setting_count % workload_count];
     atomic_store(&r->worker->job, job);
+    if (r->limits->work && !strstr(r->work->name, r->limits->work))
+        return;
     play(r, true);
     r->instants_ahead = r->instant;
     play(r, false);

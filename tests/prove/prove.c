@@ -85,7 +85,8 @@ static bool enough(const struct program *p)
 {
     const struct totals *t = p->totals;
     return atomic_load(&t->distinct) >= p->limits.images ||
-           seconds_since(p->began) > p->limits.seconds || p->deaths >= MAX_DEATHS;
+           seconds_since(p->began) > p->limits.seconds ||
+           p->deaths >= (p->limits.fail_fast ? 1 : MAX_DEATHS);
 }
 
 static void show_progress(const struct program *p)
@@ -175,7 +176,7 @@ static void print_table(const struct program *p)
 
 static const char usage[] =
     "usage: prove [--images N] [--seconds N] [--seed N] [--workers N] [--per-job N]\n"
-    "             [--faults N] [--job N]\n"
+    "             [--faults N] [--job N] [--work NAME] [--fail-fast]\n"
     "Recovers crash images until N of them are distinct or the time is over, and prints a table.\n"
     "  --images N    default 100000\n"
     "  --seconds N   default 3600\n"
@@ -184,14 +185,23 @@ static const char usage[] =
     "  --per-job N   images of one history, about; default 2000\n"
     "  --faults N    of 16 images so many are given faults too; default 6\n"
     "  --job N       this history alone, as a failure names it\n"
+    "  --work NAME   only histories of this name\n"
+    "  --fail-fast   stop at the first failure\n"
     "Exit code 1 when anything was lost, wrong, refused, different, sick or dead.\n";
 
 static void take_options(struct program *p, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"images", 1, 0, 'i'},  {"seconds", 1, 0, 's'}, {"seed", 1, 0, 'e'},
-        {"workers", 1, 0, 'w'}, {"per-job", 1, 0, 'p'}, {"faults", 1, 0, 'f'},
-        {"job", 1, 0, 'j'},     {"help", 0, 0, 'h'},    {0}};
+    static const struct option options[] = {{"images", 1, 0, 'i'},
+                                            {"seconds", 1, 0, 's'},
+                                            {"seed", 1, 0, 'e'},
+                                            {"workers", 1, 0, 'w'},
+                                            {"per-job", 1, 0, 'p'},
+                                            {"faults", 1, 0, 'f'},
+                                            {"job", 1, 0, 'j'},
+                                            {"help", 0, 0, 'h'},
+                                            {"work", 1, 0, 'k'},
+                                            {"fail-fast", 0, 0, 'x'},
+                                            {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         unsigned long long n = optarg ? strtoull(optarg, NULL, 0) : 0;
         if (c == 'i')
@@ -206,6 +216,10 @@ static void take_options(struct program *p, int argc, char **argv)
             p->limits.per_job = (unsigned)n;
         else if (c == 'f')
             p->limits.fault_per = (unsigned)n;
+        else if (c == 'k')
+            p->limits.work = optarg;
+        else if (c == 'x')
+            p->limits.fail_fast = true;
         else if (c == 'j')
             p->only_job = (int64_t)n;
         else {

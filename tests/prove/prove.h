@@ -95,7 +95,8 @@ struct limits {
     double seconds;
     unsigned per_job;   /* images of one job, about */
     unsigned fault_per; /* of 16 images so many are given faults as well */
-    bool verbose;
+    bool fail_fast;
+    const char *work; /* only workloads whose name has this in it */
 };
 
 /* --- one job at work -------------------------------------------------------------------------- */
