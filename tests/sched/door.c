@@ -25,7 +25,7 @@ static void enter(struct media *m, bool changes, const void *site)
     if (inside == 0) {
         sched_point(site);
         inside++;
-        if (changes && door.instant && sched_is_running())
+        if (changes && door.instant && sched_has_points())
             door.instant(door.arg, m);
         inside--;
     }

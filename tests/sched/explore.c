@@ -109,18 +109,22 @@ static void reopen(struct world *w)
 
 /* --- crashes ---------------------------------------------------------------------------------- */
 
+static void take_image(struct world *w, struct media *m)
+{
+    struct crash_choice c =
+        crash_make_choice(&w->rng, (unsigned)test_rng_below(&w->rng, 12), sim_pending_count(m));
+    w->images[w->image_count].at = w->instants;
+    w->images[w->image_count].h = w->h;
+    w->images[w->image_count++].media = crash_image(m, crash_choose, &c);
+}
+
 static void instant(void *arg, struct media *m)
 {
     struct world *w = arg;
     w->instants++;
-    for (uint32_t i = 0; i < WORLD_IMAGES; i++) {
-        if (w->image_at[i] != w->instants || w->image_count == WORLD_IMAGES)
-            continue;
-        struct crash_choice c =
-            crash_make_choice(&w->rng, (unsigned)test_rng_below(&w->rng, 12), sim_pending_count(m));
-        w->images[w->image_count].h = w->h;
-        w->images[w->image_count++].media = crash_image(m, crash_choose, &c);
-    }
+    for (uint32_t i = 0; i + 1 < WORLD_IMAGES; i++)
+        if (w->image_at[i] == w->instants && w->image_count + 1 < WORLD_IMAGES)
+            take_image(w, m);
 }
 
 /* I1: after a crash records of equal size are put where the lost ones may have been, and the power
@@ -149,7 +153,7 @@ static void recover_image(const struct world *of, uint32_t number)
     w.kv = NULL;
     size_t used = strlen(all.where);
     snprintf(all.where + used, sizeof all.where - used, ", the power gone at instant %u",
-             of->image_at[number]);
+             of->images[number].at);
     world_open(&w);
     crash_nothing_lost(w.kv, all.where);
     read_all(&w);
@@ -162,12 +166,9 @@ static void recover_image(const struct world *of, uint32_t number)
 
 static void choose_instants(struct world *w)
 {
-    w->image_count = 0;
-    for (uint32_t i = 0; i < WORLD_IMAGES; i++) {
-        w->image_at[i] = 0;
-        if (all.number % IMAGES_ONE_IN == 0)
-            w->image_at[i] = 1 + (uint32_t)test_rng_below(&w->rng, all.instants + 1);
-    }
+    w->with_images = w->script->pairs || all.number % IMAGES_ONE_IN == 0;
+    for (uint32_t i = 0; i + 1 < WORLD_IMAGES && w->with_images; i++)
+        w->image_at[i] = 1 + (uint32_t)test_rng_below(&w->rng, all.instants + 1);
 }
 
 /* --- a run ------------------------------------------------------------------------------------ */
@@ -208,6 +209,8 @@ static uint32_t run_plan(const struct sched_script *script, const struct sched_p
     sched_run(plan, script->threads, script->helpers, body, w, &outcome);
     cr_assert(!outcome.failed, "%s: %s", all.where, outcome.text);
     all.instants = w->instants;
+    if (w->kv && w->with_images)
+        take_image(w, w->media);
     if (w->kv) {
         judge_counts(w, read_all(w));
         judge(&w->h, "at the end");
@@ -294,27 +297,51 @@ static void number_threads(const struct sched_script *script)
     world_close(w);
 }
 
-/* Every order; then every single preemption of each, or `most` of them evenly spread. */
-static uint32_t run_bounded(const struct sched_script *script, uint32_t most)
+/* How many to pass over so that `most` of `total` are left. */
+static uint64_t stride(uint64_t total, uint64_t most)
+{
+    return most == 0 || total <= most ? 1 : (total + most - 1) / most;
+}
+
+static void run_singles(const struct sched_script *script, const uint32_t *points, uint32_t orders,
+                        uint64_t step)
+{
+    uint64_t seen = all.seed % step;
+    for (uint32_t order = 0; order < orders; order++)
+        for (uint32_t at = 1; at <= points[order]; at++)
+            if (seen++ % step == 0)
+                run_plan(script, &(struct sched_plan){order, 1, {at}});
+}
+
+static void run_pairs(const struct sched_script *script, const uint32_t *points, uint32_t orders,
+                      uint64_t step)
+{
+    uint64_t seen = all.seed % step;
+    for (uint32_t order = 0; order < orders; order++)
+        for (uint32_t at = 1; at <= points[order]; at++)
+            for (uint32_t second = at + 1; second <= points[order]; second++)
+                if (seen++ % step == 0)
+                    run_plan(script, &(struct sched_plan){order, 2, {at, second}});
+}
+
+/* Every order; then every single preemption of each, and every pair where it is asked for, or as
+ * many as fit. Returns the points of the longest. */
+static uint32_t run_bounded(const struct sched_script *script, uint32_t count)
 {
     uint32_t orders = sched_orders(script->threads + script->helpers), longest = 0;
     uint32_t *points = calloc(orders, sizeof *points);
-    uint64_t total = 0;
+    uint64_t singles = 0, pairs = 0;
     for (uint32_t order = 0; order < orders; order++) {
         points[order] = run_plan(script, &(struct sched_plan){.order = order});
-        total += points[order];
+        singles += points[order];
+        pairs += (uint64_t)points[order] * (points[order] - 1) / 2;
         longest = points[order] > longest ? points[order] : longest;
     }
-    uint64_t step = total > most ? (total + most - 1) / most : 1;
-    uint64_t skip = all.seed % step, seen = 0;
-    for (uint32_t order = 0; order < orders; order++)
-        for (uint32_t at = 1; at <= points[order]; at++)
-            if (seen++ % step == skip)
-                run_plan(script, &(struct sched_plan){order, 1, {at}});
-    for (uint32_t order = 0; order < orders && from_environment("PMKV_SCHED_BOUND", 1) > 1; order++)
-        for (uint32_t at = 1; at <= points[order]; at++)
-            for (uint32_t second = at + 1; second <= points[order]; second++)
-                run_plan(script, &(struct sched_plan){order, 2, {at, second}});
+    run_singles(script, points, orders, stride(singles, count / 2));
+    if (from_environment("PMKV_SCHED_BOUND", 1) > 1)
+        run_pairs(script, points, orders, 1);
+    else if (script->pairs && count > all.number)
+        run_pairs(script, points, orders, stride(pairs, count - all.number));
     free(points);
     return longest;
 }
@@ -372,7 +399,7 @@ void explore(const struct sched_script *given)
         cr_assert(sched_plan_parse(only, &plan), "PMKV_SCHED_PLAN is no plan");
         run_plan(&script, &plan);
     } else {
-        uint32_t points = run_bounded(&script, count / 2);
+        uint32_t points = run_bounded(&script, count);
         run_random(&script, count > all.number ? count - all.number : count / 4, points);
     }
     media_close(&all.base);

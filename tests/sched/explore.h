@@ -10,8 +10,8 @@
  *      each key at the end
  *   2. nothing is damaged that the script did not damage, nothing lost; counts are right (I5, I13,
  *      live units, keys); the store closes and, in a sample, is opened again and scrubbed
- *   3. of some runs crash images were taken on the way: recovered, their history with the
- *      operations that had not returned holds as well; then two values of equal size are put, the
+ *   3. of some runs crash images were taken on the way or at the end: recovered, their history with
+ * the operations that had not returned holds as well; then two values of equal size are put, the
  *      power goes once more and it still holds (I1)
  *
  * A failure names its plan: PMKV_SCHED_PLAN=PLAN with the test's --filter runs that one alone.
@@ -24,7 +24,7 @@
 #include "crash/crash_run.h"
 #include "history.h"
 
-enum { WORLD_IMAGES = 2 };
+enum { WORLD_IMAGES = 3 };
 
 struct world {
     const struct sched_script *script;
@@ -38,8 +38,10 @@ struct world {
     char names[HISTORY_KEYS][24];
     /* Instants of this run, and at which of them images are taken. */
     struct test_rng rng;
+    bool with_images;
     uint32_t instants, image_at[WORLD_IMAGES], image_count;
     struct {
+        uint32_t at;
         struct media *media;
         struct history h;
     } images[WORLD_IMAGES];
@@ -53,6 +55,7 @@ struct sched_script {
     uint32_t most_faults; /* pages the script may damage */
     bool background;      /* the script opens and closes the store itself */
     bool reopens;         /* every run ends with a close and an open */
+    bool pairs;           /* pairs of preemptions, and images of every run */
     void (*names)(struct world *w);
     void (*prepare)(struct world *w); /* once: what is in the pool */
     void (*arrange)(struct world *w); /* before each run */
@@ -78,8 +81,9 @@ void do_fill(struct world *w, uint32_t number, uint32_t bytes);
 /* Moves what lives out of the segment and frees it. */
 void do_clean(struct world *w, uint32_t segment);
 void do_repair(struct world *w);
-/* The lane's segment takes no more rows: the next write takes another one. */
+/* The lane's segment takes no more rows: the next write takes another one; or has taken it. */
 void do_leave_segment(struct world *w);
+void do_take_segment(struct world *w);
 
 struct pmkv_options world_options(const struct world *w);
 void world_open(struct world *w);

@@ -214,6 +214,11 @@ void sched_quiet(bool on)
         me->quiet = on;
 }
 
+bool sched_has_points(void)
+{
+    return me && !me->quiet;
+}
+
 void sched_note(const char *what)
 {
     if (me)

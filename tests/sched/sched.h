@@ -61,6 +61,7 @@ void sched_point(const void *site);
 void sched_spin(void);
 /* No points of this thread until it is off again; it still waits for locks. */
 void sched_quiet(bool on);
+bool sched_has_points(void);
 /* What it does, for the report: a static string. */
 void sched_note(const char *what);
 /* Ends the run as failed; does not return. */

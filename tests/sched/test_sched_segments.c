@@ -6,10 +6,12 @@
 #include <criterion/criterion.h>
 
 #include "explore.h"
+#include "kv/damage.h"
 #include "kv/lane.h"
 #include "kv/meta.h"
 #include "kv/scrub.h"
 #include "kv/segment.h"
+#include "sched.h"
 
 TestSuite(sched_segments, .timeout = 600);
 
@@ -141,6 +143,43 @@ Test(sched_segments, get_against_clean_free_and_reuse)
                                    .body = get_and_reuse});
 }
 
+/* The reader has a slot whose segment is freed, taken again, and written at the same place with the
+ * same key: what it finds there need not be fenced yet (I2). */
+static void keys_alone(struct world *w)
+{
+    for (uint32_t key = 0; key < 2; key++)
+        do_put(w, key, 400);
+}
+
+static void get_and_replace(struct world *w, unsigned thread)
+{
+    if (thread == 0) {
+        do_get(w, 0);
+        return;
+    }
+    sched_quiet(true);
+    do_leave_segment(w);
+    do_clean(w, w->segment);
+    do_take_segment(w);
+    sched_quiet(false);
+    do_put(w, 0, 400);
+    if (world_segment_of(w, 0) != w->segment)
+        world_fail("the segment was not taken again");
+}
+
+Test(sched_segments, get_against_the_same_key_at_the_same_place)
+{
+    explore(&(struct sched_script){.name = "get against the same key at the same place",
+                                   .threads = 2,
+                                   .keys = 2,
+                                   .lanes = 1,
+                                   .schedules = 800,
+                                   .pairs = true,
+                                   .prepare = keys_alone,
+                                   .arrange = note_segment,
+                                   .body = get_and_replace});
+}
+
 /* --- deletes against the cleaner (I8): what is gone must stay gone ---------------------------- */
 
 static uint32_t tombstones;
@@ -234,6 +273,42 @@ Test(sched_segments, repair_against_free_and_reuse)
                                    .body = repair_and_reuse});
 }
 
+/* A page of the segment that is taken next is said to be bad: by mistake, so that what repair
+ * writes there is noticed. */
+static void free_page_in_doubt(struct world *w)
+{
+    struct pmkv *kv = w->kv;
+    note_segment(w);
+    do_leave_segment(w);
+    do_clean(w, w->segment);
+    damage_found(kv, DAMAGE_CHECK, layout_data_page_off(&kv->vol.layout, w->segment, 0, 0), "test");
+}
+
+static void repair_and_take(struct world *w, unsigned thread)
+{
+    if (thread == 0) {
+        do_repair(w);
+        return;
+    }
+    do_put(w, 0, 400);
+    do_get(w, 0);
+    if (world_segment_of(w, 0) != w->segment)
+        world_fail("the segment was not taken again");
+}
+
+Test(sched_segments, repair_of_a_free_page_against_its_use)
+{
+    explore(&(struct sched_script){.name = "repair of a free page against its use",
+                                   .threads = 2,
+                                   .keys = 2,
+                                   .lanes = 1,
+                                   .schedules = 300,
+                                   .most_faults = 1,
+                                   .prepare = keys_alone,
+                                   .arrange = free_page_in_doubt,
+                                   .body = repair_and_take});
+}
+
 /* The page of an open row is bad, and cannot be cleared. */
 static void poisoned_for_good(struct world *w)
 {
@@ -298,7 +373,7 @@ static void scrub_and_write(struct world *w, unsigned thread)
         scrub_segment(w, w->segment);
         return;
     case 1:
-        for (uint32_t i = 0; i < 6; i++)
+        for (uint32_t i = 0; i < 12; i++)
             do_fill(w, i, 7000);
         return;
     default:

@@ -204,6 +204,17 @@ void do_leave_segment(struct world *w)
         world_fail("a lane cannot leave its segment: %d", rc);
 }
 
+void do_take_segment(struct world *w)
+{
+    do_leave_segment(w);
+    sched_note("take segment");
+    struct lane *lane = lane_pick(w->kv);
+    int rc = row_open_next(w->kv, lane, SPACE_PUT);
+    lane_unlock(lane);
+    if (rc)
+        world_fail("a lane cannot take a segment: %d", rc);
+}
+
 /* --- places ----------------------------------------------------------------------------------- */
 
 static struct row_place place_of(struct world *w, uint32_t key)
