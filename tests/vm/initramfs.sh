@@ -37,7 +37,8 @@ add() {
             continue
             ;;
         esac
-        [ -e "$root/$library" ] || { mkdir -p "$root/$(dirname "$library")" && cp -L "$library" "$root/$library"; }
+        mkdir -p "$root/$(dirname "$library")"
+        [ -e "$root/$library" ] || cp -L "$library" "$root/$library"
     done
 }
 

@@ -9,7 +9,8 @@ import struct
 import subprocess
 import sys
 
-TOOLS = {b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"], b"\x1f\x8b": ["gzip", "-dc"]}
+TOOLS = {b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"],
+         b"\x1f\x8b": ["gzip", "-dc"]}
 
 
 def main():

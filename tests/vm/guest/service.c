@@ -36,7 +36,7 @@ static struct pmkv *kv;
 static atomic_bool stopping;
 static atomic_ullong begun[WRITERS], acknowledged[WRITERS];
 static atomic_ullong reads;
-static atomic_ullong events[PMKV_EVENT_AVAILABLE + 1];
+static atomic_ullong events[PMKV_EVENT_SIGBUS_TAKEN + 1];
 
 static const char hot_key[] = "hot";
 static char hot_value[3000];
