@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../recovery/fault_guard.h"
 #include "../recovery/media.h"
 
 /* Queues are kept sorted: they are searched at every fault and are short. */
@@ -154,6 +155,18 @@ bool medium_in_doubt(struct pmkv *kv, uint64_t near_off)
         event_send(kv, PMKV_EVENT_AVAILABLE, 0, kv->vol.layout.pool_bytes,
                    "the medium of %s answers again", kv->vol.media->path);
     return doubt;
+}
+
+bool sigbus_taken(struct pmkv *kv)
+{
+    bool taken = !fault_guard_is_ours();
+    bool before = atomic_exchange(&kv->sigbus_taken, taken);
+    if (taken && !before)
+        event_send(kv, PMKV_EVENT_SIGBUS_TAKEN, 0, 0,
+                   "another SIGBUS handler was installed after %s was opened: a memory error would "
+                   "kill the process",
+                   kv->vol.media->path);
+    return taken;
 }
 
 void write_failure(struct pmkv *kv)

@@ -29,6 +29,9 @@ void event_send(struct pmkv *kv, enum pmkv_event_kind kind, uint64_t off, uint64
 /* I14: is the medium as a whole in doubt? True sets kv->unavailable; false clears it. */
 bool medium_in_doubt(struct pmkv *kv, uint64_t near_off);
 
+/* Has another SIGBUS handler taken the place of ours? Says so once each time (P4). */
+bool sigbus_taken(struct pmkv *kv);
+
 /* A drain failed: nothing is written any more until the pool is opened again. */
 void write_failure(struct pmkv *kv);
 

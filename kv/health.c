@@ -231,7 +231,7 @@ enum pmkv_status pmkv_health(struct pmkv *kv, struct pmkv_health *health)
     pthread_mutex_lock(&kv->lost_lock);
     h.records_lost = kv->lost_count;
     pthread_mutex_unlock(&kv->lost_lock);
-    h.sigbus_ours = fault_guard_is_ours();
+    h.sigbus_ours = !sigbus_taken(kv);
     h.loss_unit_coarser = kv->loss_unit_coarser;
     if (atomic_load(&kv->unavailable) || media_present(kv->vol.media))
         medium_in_doubt(kv, 0); /* it may answer again, or not any more */

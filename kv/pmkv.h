@@ -443,6 +443,9 @@ enum pmkv_event_kind {
     PMKV_EVENT_LOST = 5,        /**< a record is lost */
     PMKV_EVENT_UNAVAILABLE = 6, /**< the medium as a whole does not answer */
     PMKV_EVENT_AVAILABLE = 7,   /**< it answers again */
+    PMKV_EVENT_SIGBUS_TAKEN =
+        8, /**< another SIGBUS handler replaced the library's: a memory error would kill the
+              process. Told once each time, by the background thread or by pmkv_health */
 };
 struct pmkv_event {
     enum pmkv_event_kind kind;

@@ -315,6 +315,7 @@ void *keeper_main(void *arg)
     struct pmkv *kv = arg;
     while (!atomic_load(&kv->stopping)) {
         keeper_chores(kv);
+        sigbus_taken(kv);
         pthread_mutex_lock(&kv->work_lock);
         bool scrub = kv->scrub_running;
         if (!scrub && !atomic_load(&kv->stopping)) {

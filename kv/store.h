@@ -201,6 +201,7 @@ struct pmkv {
     _Alignas(64) _Atomic bool write_failed; /* a drain failed: nothing is written any more */
     _Atomic bool unavailable;               /* I14 */
     _Atomic bool stopping;
+    _Atomic bool sigbus_taken;                        /* by another handler, and that was told */
     _Atomic uint64_t publishing[PUBLISHING_SLOTS][2]; /* batches being published: first, last seq */
 
     pthread_mutex_t header_lock; /* header lines on the medium: writers and repair */

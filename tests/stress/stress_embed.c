@@ -234,17 +234,38 @@ static void case_later_handler_calls_the_filter(void)
     store_end(&s);
 }
 
-static void case_health_tells_a_stolen_handler(void)
+static void count_stolen(void *arg, const struct pmkv_event *event)
+{
+    if (event->kind == PMKV_EVENT_SIGBUS_TAKEN)
+        atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+/* The background thread notices by itself; nobody asks for the health. */
+static void event_awaited(const atomic_int *events, int wanted)
+{
+    for (int i = 0; i < 500 && atomic_load(events) < wanted; i++)
+        test_sleep_ms(10);
+    test_sleep_ms(100); /* once, not each round */
+    test_that(atomic_load(events) == wanted, "%d events say that SIGBUS was taken, not %d",
+              atomic_load(events), wanted);
+}
+
+static void case_a_stolen_handler_is_told(void)
 {
     struct store s;
+    atomic_int events = 0;
     if (!store_make(&s, "embed", 1, 0))
         return;
     struct sigaction before;
     sigaction(SIGBUS, NULL, &before);
-    handler_install(own_handler);
-    test_that(!test_pool_health(s.kv).sigbus_ours, "health does not see that SIGBUS was taken");
-    sigaction(SIGBUS, &before, NULL);
-    test_that(test_pool_health(s.kv).sigbus_ours, "health does not see that SIGBUS came back");
+    test_status(pmkv_set_event_fn(s.kv, count_stolen, &events), PMKV_OK, "pmkv_set_event_fn");
+    for (int i = 1; i <= 2; i++) {
+        handler_install(own_handler);
+        event_awaited(&events, i);
+        test_that(!test_pool_health(s.kv).sigbus_ours, "health does not see that SIGBUS was taken");
+        sigaction(SIGBUS, &before, NULL);
+        test_that(test_pool_health(s.kv).sigbus_ours, "health does not see that SIGBUS came back");
+    }
     store_end(&s);
 }
 
@@ -342,6 +363,66 @@ static void case_fork(void)
     store_end(&s);
 }
 
+/* Threads of the parent are in the library, with its locks, when it forks: the child waits for none
+ * of them. */
+static atomic_bool load_over;
+
+static void *load_of_the_parent(void *arg)
+{
+    struct store *s = arg;
+    unsigned char buffer[VALUE_BYTES];
+    for (uint32_t i = 0; !atomic_load(&load_over); i++)
+        test_status(test_set_put(s->kv, &s->set, i % KEYS, buffer, VALUE_BYTES), PMKV_OK, "put");
+    return NULL;
+}
+
+static int no_item(void *arg, const struct pmkv_item *item)
+{
+    (void)arg, (void)item;
+    return 0;
+}
+
+static _Noreturn void child_amid_load(struct store *s)
+{
+    struct pmkv *kv = s->kv;
+    struct pmkv_batch *batch = NULL;
+    struct pmkv_health health;
+    struct pmkv_stats stats;
+    uint64_t left;
+    test_status(pmkv_batch_new(&batch), PMKV_OK, "batch_new");
+    test_status(pmkv_batch_put(batch, "k", 1, "v", 1), PMKV_OK, "batch_put");
+    test_status(pmkv_write(kv, batch), PMKV_E_FORKED, "write");
+    test_status(pmkv_foreach(kv, 0, no_item, NULL), PMKV_E_FORKED, "foreach");
+    test_status(pmkv_health(kv, &health), PMKV_E_FORKED, "health");
+    test_status(pmkv_stats(kv, &stats), PMKV_E_FORKED, "stats");
+    test_status(pmkv_repair(kv, &left), PMKV_E_FORKED, "repair");
+    test_status(pmkv_scrub_start(kv, 0), PMKV_E_FORKED, "scrub_start");
+    test_status(pmkv_set_event_fn(kv, NULL, NULL), PMKV_E_FORKED, "set_event_fn");
+    test_status(pmkv_open(s->path, NULL, &kv), PMKV_E_BUSY, "open of the parent's pool");
+    kv = s->kv;
+    test_status(pmkv_close(&kv), PMKV_E_FORKED, "close");
+    child_of_fork(s->kv);
+}
+
+static void case_fork_amid_load(void)
+{
+    struct store s;
+    pthread_t load;
+    if (!store_make(&s, "embed", 1, TEST_OPEN_INJECT))
+        return;
+    if (!test_that(pthread_create(&load, NULL, load_of_the_parent, &s) == 0, "no thread"))
+        return;
+    for (int i = 0; i < 20; i++) {
+        pid_t child = test_fork(20);
+        if (child == 0)
+            child_amid_load(&s);
+        test_that(test_wait(child) == 0, "the forked child died or hung");
+    }
+    atomic_store(&load_over, true);
+    pthread_join(load, NULL);
+    store_end(&s);
+}
+
 /* The child opens the pool after its parent closed it. */
 static void case_fork_and_open_again(void)
 {
@@ -388,11 +469,12 @@ static const struct embed_case {
     {"default-action", case_foreign_sigbus_kills_as_it_would_without_us, false},
     {"filter-only", case_filter_only_with_the_programs_handler, true},
     {"later-handler", case_later_handler_calls_the_filter, true},
-    {"stolen-handler", case_health_tells_a_stolen_handler, false},
+    {"stolen-handler", case_a_stolen_handler_is_told, false},
     {"two-pools", case_two_pools_in_one_process, true},
     {"unregistered-thread", case_a_thread_that_never_registered, true},
     {"blocked-sigbus", case_a_thread_that_blocks_sigbus, true},
     {"fork", case_fork, true},
+    {"fork-load", case_fork_amid_load, false},
     {"fork-open", case_fork_and_open_again, false},
     {"busy", case_one_handle_at_a_time, false},
 };
