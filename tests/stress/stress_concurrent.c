@@ -21,7 +21,7 @@
 #include "../support/pool.h"
 #include "../support/rng.h"
 
-enum { MAX_WRITERS = 16, MAX_READERS = 16, MAX_WORKERS = MAX_WRITERS + MAX_READERS };
+enum { MAX_WRITERS = 32, MAX_READERS = 32, MAX_WORKERS = MAX_WRITERS + MAX_READERS };
 enum { OWN_KEYS = 300, SHARED_KEYS = 20, PAIRS = 20, FIXED_KEYS = 200 };
 enum { SET_SHARED = 1000, SET_PAIRS = 2000, SET_FIXED = 3000, VALUE_HIGH = 3000 };
 enum { HANG_SECONDS = 60 };
@@ -280,8 +280,8 @@ static bool sets_make(void)
 int main(int argc, char **argv)
 {
     const struct test_option extra[] = {
-        {"writers", TEST_OPTION_NUMBER, &writers, "N: writer threads, at most 16"},
-        {"readers", TEST_OPTION_NUMBER, &readers, "N: reader threads, at most 16"},
+        {"writers", TEST_OPTION_NUMBER, &writers, "N: writer threads, at most 32"},
+        {"readers", TEST_OPTION_NUMBER, &readers, "N: reader threads, at most 32"},
         {NULL, TEST_OPTION_FLAG, NULL, NULL},
     };
     test_options_parse(&options, extra, argc, argv);

@@ -16,6 +16,10 @@
  * key that is not in an active operation has its acknowledged version; an active operation is there
  * entirely or not at all; no other key is there. What it finds becomes the truth, so an operation
  * found absent must not appear later either.
+ *
+ * --stops N stops the worker (SIGSTOP) up to N times before the kill and lets it go on; half of the
+ * kills then meet it stopped. --poison has a fifth thread that takes pages away meanwhile: one at a
+ * time, each scrubbed before the next, also over a kill, so that nothing may be lost.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -54,12 +58,14 @@ struct oracle {
     _Atomic uint32_t phase;
     _Atomic bool stop;               /* the worker closes the pool and exits */
     uint64_t in_flight, found_after; /* operations that a kill met; of these, there afterwards */
+    uint64_t stopped, poisoned;
     struct writer writer[WRITERS];
 };
 
 static struct oracle *oracle;
 static struct test_options options = {.rounds = 12, .pool_mib = 96};
-static uint64_t recovery_kills = 20, run_ms = 200;
+static uint64_t recovery_kills = 20, run_ms = 200, stops;
+static bool poison;
 
 static bool is_absent(uint64_t version)
 {
@@ -263,18 +269,52 @@ static void pool_verify(struct pmkv *kv)
     free(value);
 }
 
+/* --- taking pages away ------------------------------------------------------------------------ */
+
+/* The page of the last injection, perhaps in another process, is good again when a scrub is over.
+ */
+static void *poison_run(void *arg)
+{
+    struct worker *w = arg;
+    while (!atomic_load(&oracle->stop) && test_failures() == 0) {
+        struct pmkv_scan scan;
+        uint64_t left = 0;
+        uint32_t n = 0;
+        test_pool_scrub(w->kv, &scan);
+        test_status(pmkv_repair(w->kv, &left), PMKV_OK, "pmkv_repair");
+        if (left > 0)
+            continue; /* its segment changes hands just now */
+        const struct pmkv_inject spec = {.size = sizeof(spec),
+                                         .kind = PMKV_INJECT_POISON,
+                                         .target = PMKV_INJECT_AT_RANDOM,
+                                         .unit_bytes = TEST_PAGE_BYTES,
+                                         .seed = test_rng_next(&w->rng),
+                                         .count = 1,
+                                         .live_only = true};
+        enum pmkv_status status = pmkv_inject(w->kv, &spec, &n);
+        if (status == PMKV_E_UNSUPPORTED)
+            return NULL;
+        test_status(status, PMKV_OK, "pmkv_inject");
+        oracle->poisoned += n;
+        test_sleep_ms((unsigned)test_rng_below(&w->rng, 10));
+    }
+    return NULL;
+}
+
 /* --- worker and parent ------------------------------------------------------------------------ */
 
 /* Opens, verifies, writes until it is killed or told to stop. */
 static _Noreturn void worker_main(const char *path, uint64_t round, bool check)
 {
-    struct worker workers[WRITERS];
-    pthread_t threads[WRITERS];
-    struct pmkv *kv = test_pool_open(path, 0);
+    struct worker workers[WRITERS], poisoner;
+    pthread_t threads[WRITERS], poison_thread;
+    struct pmkv *kv = test_pool_open(path, poison ? TEST_OPEN_INJECT : 0);
     if (kv == NULL)
         _exit(TEST_FAILED);
     pool_verify(kv);
-    if (check)
+    if (check && poison)
+        test_pool_heal(kv);
+    else if (check)
         test_pool_check(kv);
     if (test_failures() > 0)
         _exit(TEST_FAILED);
@@ -289,13 +329,33 @@ static _Noreturn void worker_main(const char *path, uint64_t round, bool check)
         pmkv_batch_new(&workers[id].batch);
         pthread_create(&threads[id], NULL, writer_run, &workers[id]);
     }
+    poisoner = (struct worker){.kv = kv, .rng = test_rng_make(options.seed + 1, round)};
+    if (poison)
+        pthread_create(&poison_thread, NULL, poison_run, &poisoner);
     for (unsigned id = 0; id < WRITERS; id++) {
         pthread_join(threads[id], NULL);
         free(workers[id].value);
         pmkv_batch_free(&workers[id].batch);
     }
+    if (poison)
+        pthread_join(poison_thread, NULL);
     test_pool_close(&kv);
     _exit(test_failures() > 0 ? TEST_FAILED : TEST_OK);
+}
+
+/* Stops the worker and lets it go on, a few times; it may stay stopped for the kill. */
+static void worker_stop(pid_t child, struct test_rng *rng)
+{
+    uint64_t times = test_rng_below(rng, stops + 1);
+    for (uint64_t i = 0; i < times; i++) {
+        kill(child, SIGSTOP);
+        oracle->stopped++;
+        usleep((useconds_t)test_rng_below(rng, 20000));
+        if (i + 1 == times && test_rng_one_in(rng, 2))
+            return;
+        kill(child, SIGCONT);
+        usleep((useconds_t)test_rng_below(rng, 20000));
+    }
 }
 
 /* Sleeps until the moment to kill; false when the worker ended by itself before. */
@@ -327,10 +387,10 @@ static void round_run(const char *path, uint64_t round, struct test_rng *rng)
         worker_main(path, round, test_rng_one_in(rng, 4));
     test_rng_next(rng); /* the child's draw */
     if (moment_wait(child, rng)) {
+        worker_stop(child, rng);
         if (clean)
             atomic_store(&oracle->stop, true);
-        else
-            kill(child, SIGKILL);
+        kill(child, clean ? SIGCONT : SIGKILL);
     }
     int code = test_wait(child);
     test_that(code == (clean ? 0 : 256 + SIGKILL), "round %llu: the worker ended with %d",
@@ -347,7 +407,10 @@ static void final_verify(const char *path)
             if (kv == NULL)
                 _exit(TEST_FAILED);
             pool_verify(kv);
-            test_pool_check(kv);
+            if (poison && i == 0)
+                test_pool_heal(kv);
+            else
+                test_pool_check(kv);
             struct pmkv_health health = test_pool_health(kv);
             test_that(health.records_lost == 0 && health.pages_retired == 0,
                       "%llu records lost, %llu pages retired",
@@ -394,6 +457,9 @@ int main(int argc, char **argv)
     const struct test_option extra[] = {
         {"recovery-kills", TEST_OPTION_NUMBER, &recovery_kills, "PERCENT: killed while it opens"},
         {"run-ms", TEST_OPTION_NUMBER, &run_ms, "N: longest time from opening to the kill"},
+        {"stops", TEST_OPTION_NUMBER, &stops,
+         "N: most stops (SIGSTOP) of a worker before the kill"},
+        {"poison", TEST_OPTION_FLAG, &poison, "pages are taken away meanwhile, one at a time"},
         {NULL, TEST_OPTION_FLAG, NULL, NULL},
     };
     test_options_parse(&options, extra, argc, argv);
@@ -414,8 +480,10 @@ int main(int argc, char **argv)
         }
     }
     return test_end("%llu rounds, %llu operations acknowledged (%llu batches), %llu met by a kill "
-                    "(%llu there afterwards), %llu found the pool full",
+                    "(%llu there afterwards), %llu found the pool full, %llu stops, %llu pages "
+                    "poisoned",
                     (unsigned long long)options.rounds, (unsigned long long)acked,
                     (unsigned long long)batches, (unsigned long long)oracle->in_flight,
-                    (unsigned long long)oracle->found_after, (unsigned long long)full);
+                    (unsigned long long)oracle->found_after, (unsigned long long)full,
+                    (unsigned long long)oracle->stopped, (unsigned long long)oracle->poisoned);
 }
