@@ -136,10 +136,20 @@ void extents_drop(struct pmkv *kv, const struct manifest *m)
     }
 }
 
+/* Its numbers become an allocation and a loop, and checks say who wrote them, not that they are
+ * small. Every piece but the last has EXTENT_MIN_BYTES. */
+bool manifest_holds(const struct manifest *m)
+{
+    return m->value_bytes <= PMKV_MAX_VALUE_BYTES &&
+           m->extents <= m->value_bytes / EXTENT_MIN_BYTES + 1;
+}
+
 enum find_result manifest_read(struct pmkv *kv, struct found *f, struct manifest *out)
 {
     struct manifest m;
     enum find_result r = read_value(kv, f, &m);
+    if (r == FIND_HIT && !manifest_holds(&m))
+        return FIND_LOST;
     if (r == FIND_HIT)
         *out = m;
     return r;

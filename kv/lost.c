@@ -354,7 +354,8 @@ static void lose_extent(struct discovery *d, const struct entry *e, struct log_p
                  -(int64_t)units_of(record_packed(h.key_bytes, h.value_bytes)));
         struct manifest m;
         memcpy(&m, key + h.key_bytes, sizeof m);
-        extents_drop(d->kv, &m);
+        if (manifest_holds(&m))
+            extents_drop(d->kv, &m);
         d->changed = true;
     }
     drop_piece(d->kv, e, pos);

@@ -63,6 +63,7 @@ void extents_drop(struct pmkv *kv, const struct manifest *m);
  * piece is not there, look whether the key was written meanwhile. */
 enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *dst);
 /* Loads and checks a found manifest. FIND_NONE: search again. */
+bool manifest_holds(const struct manifest *m);
 enum find_result manifest_read(struct pmkv *kv, struct found *f, struct manifest *out);
 
 #endif
