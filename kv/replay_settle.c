@@ -130,6 +130,13 @@ static bool settle_doubtful(struct replay *r, struct row_ref ref, struct row_rec
     return any;
 }
 
+/* Of a row that was stored whole and may be torn each record counts alone: it is a copy, and where
+ * the row was not fenced what is missing of it still stands where it was copied from (I6). */
+static bool stands_alone(const struct found_record *f, const struct testimony *t)
+{
+    return !t->fenced && record_epoch(&f->h) == EPOCH_WHOLE_ROW;
+}
+
 uint32_t row_settle(struct replay *r, struct row_ref ref, const struct testimony *t,
                     struct row_records *rr, const bool unreadable[MAX_ROW_PAGES], bool *damaged)
 {
@@ -139,12 +146,17 @@ uint32_t row_settle(struct replay *r, struct row_ref ref, const struct testimony
         if (t->used_known && f->offset >= t->used)
             break; /* of a commit that was given up */
         uint32_t due = place_due(f, expected);
-        bool hole = f->offset > due;
+        bool hole = f->offset > due && !stands_alone(f, t);
         if (hole && !t->fenced && due >= last_epoch)
             break; /* the torn tail */
         if (hole && (!t->fenced || range_has_lost(r, due, f->offset))) {
             note_lost_range(r, ref, due, f->offset);
             *damaged = true;
+        }
+        if (!f->good && stands_alone(f, t)) {
+            memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
+            expected = found_end(f);
+            continue;
         }
         if (!f->good && !t->fenced && f->offset >= last_epoch) {
             *damaged |= settle_doubtful(r, ref, rr, f, unreadable);
