@@ -36,6 +36,14 @@ void key_format(char *key, size_t key_bytes, uint64_t number)
         *--end = digits[number & 15];
 }
 
+uint64_t key_number(const char *key, size_t key_bytes)
+{
+    uint64_t number = 0;
+    for (size_t i = key_bytes < KEY_DIGITS ? 0 : key_bytes - KEY_DIGITS; i < key_bytes; i++)
+        number = number << 4 | (uint64_t)(key[i] <= '9' ? key[i] - '0' : key[i] - 'a' + 10);
+    return number;
+}
+
 static const uint64_t word_step = 0x9e3779b97f4a7c15ull;
 
 static uint64_t value_seed(uint64_t number, uint64_t version)
@@ -87,4 +95,11 @@ bool value_check(const void *value, size_t value_bytes, uint64_t number, uint64_
         if (!word_is_good(at, value_bytes, i, seed))
             return false;
     return true;
+}
+
+uint64_t value_version(const void *value)
+{
+    uint64_t tag;
+    memcpy(&tag, (const char *)value + 8, 8);
+    return tag >> 32;
 }

@@ -48,10 +48,14 @@ uint64_t data_mix(uint64_t x);
 
 /* Writes the key of a number: the low digits when key_bytes is short, 'k' before them when long. */
 void key_format(char *key, size_t key_bytes, uint64_t number);
+/* The number again. */
+uint64_t key_number(const char *key, size_t key_bytes);
 
 void value_fill(void *value, size_t value_bytes, uint64_t number, uint64_t version);
 /* full: every word is compared; else number, version, length and the last word. */
 bool value_check(const void *value, size_t value_bytes, uint64_t number, uint64_t version,
                  bool full);
+/* The version that a value claims to have; value_check tells whether that is so. */
+uint64_t value_version(const void *value);
 
 #endif

@@ -56,7 +56,7 @@ unsigned limit_ops_per_call(enum limit_kind kind)
     return kind == LIMIT_APPEND16 ? GROUP_RECORDS : 1;
 }
 
-static void store_lines(char *to, const char *from, size_t bytes)
+void limit_store_lines(char *to, const char *from, size_t bytes)
 {
 #if defined(__x86_64__)
     for (size_t i = 0; i < bytes; i += 16)
@@ -67,7 +67,7 @@ static void store_lines(char *to, const char *from, size_t bytes)
 #endif
 }
 
-static void store_fence(void)
+void limit_store_fence(void)
 {
 #if defined(__x86_64__)
     _mm_sfence();
@@ -93,11 +93,11 @@ static void append(struct worker *w, uint64_t first, uint64_t count, unsigned re
     const struct limit *lim = w->shared;
     for (uint64_t i = first; i < first + count; i++) {
         record_build(lim, w->scratch, permutation_at(&lim->fill_order, i), i + 1);
-        store_lines(lim->records + i * lim->stride_bytes, w->scratch, lim->stride_bytes);
+        limit_store_lines(lim->records + i * lim->stride_bytes, w->scratch, lim->stride_bytes);
         if ((i - first + 1) % records_per_fence == 0)
-            store_fence();
+            limit_store_fence();
     }
-    store_fence();
+    limit_store_fence();
 }
 
 static void run_append1(struct worker *w, uint64_t first, uint64_t count)

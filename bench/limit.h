@@ -37,6 +37,10 @@ enum limit_kind {
 const char *limit_name(enum limit_kind kind);
 unsigned limit_ops_per_call(enum limit_kind kind);
 
+/* Whole lines of an aligned buffer, past the caches; and what orders them. */
+void limit_store_lines(char *to, const char *from, size_t bytes);
+void limit_store_fence(void);
+
 /* Called for each limit as it is known. */
 typedef void (*limit_done_fn)(void *arg, enum limit_kind kind, const struct measure_result *result);
 

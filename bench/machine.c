@@ -58,6 +58,33 @@ void machine_describe(struct machine *m)
     m->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+/* The number after `name` at the start of a line; UINT64_MAX when there is none. */
+static uint64_t read_field(const char *path, const char *name)
+{
+    char line[256];
+    unsigned long long value = UINT64_MAX;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return value;
+    while (value == UINT64_MAX && fgets(line, sizeof line, f))
+        if (strncmp(line, name, strlen(name)) == 0 &&
+            sscanf(line + strlen(name), "%llu", &value) != 1)
+            value = UINT64_MAX;
+    fclose(f);
+    return value;
+}
+
+uint64_t machine_written_bytes(void)
+{
+    return read_field("/proc/self/io", "wchar:");
+}
+
+uint64_t machine_own_memory_bytes(void)
+{
+    uint64_t kib = read_field("/proc/self/status", "RssAnon:");
+    return kib == UINT64_MAX ? kib : kib * 1024;
+}
+
 void machine_sample(struct machine_sample *s)
 {
     char line[256];

@@ -17,6 +17,10 @@ struct machine {
 };
 void machine_describe(struct machine *m);
 
+/* Of this process: bytes given to write() and its kin so far, and anonymous memory now. */
+uint64_t machine_written_bytes(void);
+uint64_t machine_own_memory_bytes(void);
+
 /* Counters at one moment. */
 struct machine_sample {
     double load1;

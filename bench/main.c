@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 #include "clock.h"
+#include "compare.h"
 #include "micro.h"
 #include "options.h"
-#include "run.h"
 
 int main(int argc, char **argv)
 {
@@ -14,9 +14,11 @@ int main(int argc, char **argv)
         return 0;
     case OPTIONS_BAD:
         return 2;
+    case OPTIONS_NO_ENGINE:
+        return 8;
     case OPTIONS_RUN:
         break;
     }
     clock_init();
-    return (opts.micro ? micro_run(&opts) : run_benchmarks(&opts)) ? 0 : 1;
+    return (opts.micro ? micro_run(&opts) : run_benchmarks(&opts, argc, argv)) ? 0 : 1;
 }

@@ -8,6 +8,9 @@
  * Operations may overlap in the CPU as they do in a program. Windows in which the thread was
  *                   pre-empted (wall > 1.1 CPU) are dropped from the median, not from the rate.
  *   timed windows   each operation by itself, into the histogram. Operations do not overlap.
+ *
+ * With a rate operations start at moments laid down beforehand, and their latency counts from then:
+ * a store that stalls is charged for all that had to wait (all windows are timed then).
  */
 #ifndef PMKV_BENCH_MEASURE_H
 #define PMKV_BENCH_MEASURE_H
@@ -23,6 +26,14 @@ struct measure_window {
     double wall_ns, cpu_ns; /* an operation */
 };
 
+/* Operations done in each interval; the interval doubles when the space is used up. */
+enum { TIMELINE_MAX = 256, STALL_NS = 10 * 1000 * 1000 };
+struct timeline {
+    double interval_s;
+    unsigned count;
+    uint32_t ops[TIMELINE_MAX];
+};
+
 struct worker {
     void *shared;    /* the job's */
     void *scratch;   /* what the job's setup made for this thread */
@@ -31,7 +42,10 @@ struct worker {
     uint64_t first, end; /* operations of this thread */
     uint64_t window_ops;
     struct measure_window *windows;
-    size_t window_count;
+    size_t window_count, window_max;
+    _Atomic uint64_t done;
+    uint64_t stalled; /* timed operations longer than STALL_NS */
+    uint64_t start_ns, deadline_ns;
     uint64_t plain_ops, plain_wall_ns, plain_cpu_ns;
     struct histogram latency;
     bool failed;
@@ -48,13 +62,19 @@ struct job {
     bool (*setup)(struct worker *w);
     void (*teardown)(struct worker *w);
     void *shared;
-    uint64_t ops;
+    uint64_t ops;      /* with a duration: no bound */
+    double duration_s; /* 0: until all operations are done */
+    double ops_per_s;  /* of all threads; 0: one after the other */
+    bool all_timed;    /* no plain windows */
+    /* Threads that run beside the workers until *stop; NULL: none. */
+    void (*side[2])(void *arg, const _Atomic bool *stop);
+    void *side_arg[2];
     unsigned ops_per_call; /* 16 for batches of 16: latency is that of the call; 0 is 1 */
     unsigned threads;
 };
 
 struct measure_result {
-    uint64_t ops;
+    uint64_t ops, stalled;
     unsigned threads;
     double elapsed_s;
     double wall_ns, wall_p10_ns, wall_p90_ns; /* an operation of one thread: quiet windows */
@@ -64,6 +84,7 @@ struct measure_result {
     size_t windows, quiet_windows;
     bool noisy; /* too few quiet windows: the median is over all of them */
     struct histogram latency;
+    struct timeline timeline;
     struct machine_noise noise;
     bool failed;
     char failure[256];

@@ -12,42 +12,76 @@
 #include "data.h"
 
 static const char help_text[] =
-    "pmkv-bench: what libpmkv costs, beside what the machine allows\n"
+    "pmkv-bench: what libpmkv costs, beside its peers and what the machine allows\n"
     "\n"
-    "  pmkv-bench [--benchmarks=LIST] [OPTIONS]\n"
+    "  pmkv-bench [--engine=LIST] [--benchmarks=LIST] [OPTIONS]\n"
+    "  pmkv-bench --report=DIR FILE...     draws the report of earlier runs (--json)\n"
     "  pmkv-bench --micro [--json FILE]\n"
     "\n"
-    "  --benchmarks=LIST   of fillrandom readrandom overwrite readmissing deleterandom batch16\n"
-    "                      limit reopen (default: fillrandom,readrandom,overwrite,readmissing,\n"
-    "                      batch16,limit,deleterandom)\n"
+    "  --engine=LIST       of pmkv lmdb rocksdb leveldb tkrzw pmemobj limit, or all that are "
+    "built\n"
+    "                      in: all (default pmkv). limit is the bare machine\n"
+    "  --benchmarks=LIST   of fillseq fillrandom overwrite writebatch readrandom readmissing\n"
+    "                      multireadrandom readwhilewriting seekrandom deleterandom ycsba .. "
+    "ycsbf\n"
+    "                      open openkilled limit (default: fillrandom,readrandom,overwrite,\n"
+    "                      readmissing,writebatch,limit,open,deleterandom)\n"
     "  --num=N             keys (default 1000000)\n"
-    "  --threads=T         threads (default 1)\n"
+    "  --threads=LIST      threads (default 1); with several numbers everything runs with each\n"
     "  --key-size=B        bytes of a key, 8 or more (default 16)\n"
     "  --value-size=B      bytes of a value, 16 to 1048576 (default 200)\n"
+    "  --batch=N           operations of a writebatch and a multireadrandom (default 16)\n"
+    "  --duration=S        seconds, instead of one pass over the keys; fills and deletes are "
+    "whole\n"
+    "  --rate=N            operations a second that start at their own time, all threads\n"
+    "  --distribution=D    uniform, zipfian or latest, for the mixed workloads (default: YCSB's)\n"
+    "  --inject=LIST       faults while a workload runs: KIND:rate=N (a second) or KIND:at=S, "
+    "KIND\n"
+    "                      of poison flip zero stale garbage; example poison:rate=2,flip:at=1.5\n"
     "  --geometry=NAME     parity, double, mirror or none (default parity)\n"
-    "  --pool=PATH         the pool, made and removed (default /dev/shm/pmkv-bench.pool)\n"
+    "  --backend=NAME      auto, fsdax, devdax, shm or file (default auto)\n"
+    "  --pool=PATH         the pool, made and removed (default /dev/shm/pmkv-bench.pool); peers "
+    "get\n"
+    "                      the directory PATH.NAME\n"
     "  --pool-size=SIZE    auto, or bytes with K, M or G (default auto: data fills half of it)\n"
     "  --flush=MODE        auto, or line: sets PMEM2_FORCE_GRANULARITY=CACHE_LINE, so that shared\n"
     "                      memory is flushed as persistent memory is (default auto)\n"
-    "  --rounds=R          repeats the list, with a new pool at each fillrandom (default 1)\n"
+    "  --rounds=R          repeats the list, with a new store at each fill (default 1; 3 with\n"
+    "                      several engines, which take turns then)\n"
     "  --seed=N            orders of the keys (default 1)\n"
     "  --json=FILE         writes all figures there, - is the standard output\n"
-    "  --keep              does not remove the pool at the end\n"
+    "  --hdr=FILE          latencies as HdrHistogram's percentile text\n"
+    "  --report=DIR        writes DIR/report.html and DIR/table.md\n"
+    "  --keep              does not remove the store at the end\n"
+    "  --use-existing      works on a store that a run with --keep has left\n"
     "  --force             replaces a pool that is at PATH\n"
     "  --micro             the safe copies beside memcpy, no pool\n"
     "  --help, --version\n"
     "\n"
-    "Exit status: 0 all good, 1 an operation failed or a value was wrong, 2 usage.\n";
+    "Exit status: 0 all good, 1 an operation failed or a value was wrong, 2 usage, 8 an engine "
+    "that\n"
+    "is not built in.\n";
 
 static const char *const step_names[STEP_KINDS] = {
+    [STEP_FILLSEQ] = "fillseq",
     [STEP_FILLRANDOM] = "fillrandom",
-    [STEP_READRANDOM] = "readrandom",
     [STEP_OVERWRITE] = "overwrite",
+    [STEP_WRITEBATCH] = "writebatch",
+    [STEP_READRANDOM] = "readrandom",
     [STEP_READMISSING] = "readmissing",
+    [STEP_MULTIREADRANDOM] = "multireadrandom",
+    [STEP_READWHILEWRITING] = "readwhilewriting",
+    [STEP_SEEKRANDOM] = "seekrandom",
     [STEP_DELETERANDOM] = "deleterandom",
-    [STEP_BATCH16] = "batch16",
+    [STEP_YCSBA] = "ycsba",
+    [STEP_YCSBB] = "ycsbb",
+    [STEP_YCSBC] = "ycsbc",
+    [STEP_YCSBD] = "ycsbd",
+    [STEP_YCSBE] = "ycsbe",
+    [STEP_YCSBF] = "ycsbf",
+    [STEP_OPEN] = "open",
+    [STEP_OPENKILLED] = "openkilled",
     [STEP_LIMIT] = "limit",
-    [STEP_REOPEN] = "reopen",
 };
 
 const char *step_name(enum step step)
@@ -57,18 +91,29 @@ const char *step_name(enum step step)
 
 enum option_id {
     OPT_BENCHMARKS = 256,
+    OPT_ENGINE,
     OPT_NUM,
     OPT_THREADS,
     OPT_KEY_SIZE,
     OPT_VALUE_SIZE,
+    OPT_BATCH,
+    OPT_DURATION,
+    OPT_RATE,
+    OPT_DISTRIBUTION,
+    OPT_INJECT,
     OPT_GEOMETRY,
+    OPT_BACKEND,
     OPT_POOL,
     OPT_POOL_SIZE,
     OPT_FLUSH,
     OPT_ROUNDS,
     OPT_SEED,
     OPT_JSON,
+    OPT_HDR,
+    OPT_REPORT,
+    OPT_ROWS_FD,
     OPT_KEEP,
+    OPT_USE_EXISTING,
     OPT_FORCE,
     OPT_MICRO,
     OPT_HELP,
@@ -77,18 +122,29 @@ enum option_id {
 
 static const struct option long_options[] = {
     {"benchmarks", required_argument, NULL, OPT_BENCHMARKS},
+    {"engine", required_argument, NULL, OPT_ENGINE},
     {"num", required_argument, NULL, OPT_NUM},
     {"threads", required_argument, NULL, OPT_THREADS},
     {"key-size", required_argument, NULL, OPT_KEY_SIZE},
     {"value-size", required_argument, NULL, OPT_VALUE_SIZE},
+    {"batch", required_argument, NULL, OPT_BATCH},
+    {"duration", required_argument, NULL, OPT_DURATION},
+    {"rate", required_argument, NULL, OPT_RATE},
+    {"distribution", required_argument, NULL, OPT_DISTRIBUTION},
+    {"inject", required_argument, NULL, OPT_INJECT},
     {"geometry", required_argument, NULL, OPT_GEOMETRY},
+    {"backend", required_argument, NULL, OPT_BACKEND},
     {"pool", required_argument, NULL, OPT_POOL},
     {"pool-size", required_argument, NULL, OPT_POOL_SIZE},
     {"flush", required_argument, NULL, OPT_FLUSH},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"seed", required_argument, NULL, OPT_SEED},
     {"json", required_argument, NULL, OPT_JSON},
+    {"hdr", required_argument, NULL, OPT_HDR},
+    {"report", required_argument, NULL, OPT_REPORT},
+    {"rows-fd", required_argument, NULL, OPT_ROWS_FD}, /* of the bench itself: compare.c */
     {"keep", no_argument, NULL, OPT_KEEP},
+    {"use-existing", no_argument, NULL, OPT_USE_EXISTING},
     {"force", no_argument, NULL, OPT_FORCE},
     {"micro", no_argument, NULL, OPT_MICRO},
     {"help", no_argument, NULL, OPT_HELP},
@@ -143,17 +199,93 @@ static bool parse_steps(struct bench_options *opts, const char *text)
     return opts->step_count > 0 || bad_value("benchmarks", text, "a list of benchmarks");
 }
 
+/* Engines of the list; one that is known and not built in is remembered in *missing. */
+static bool parse_engines(struct bench_options *opts, const char *text, bool *missing)
+{
+    opts->engine_count = 0;
+    bool all = strcmp(text, "all") == 0;
+    for (unsigned i = 0; all && engine_name(i); i++)
+        opts->engines[opts->engine_count++] = engine_find(engine_name(i), missing);
+    while (!all && *text) {
+        char name[32];
+        size_t count = strcspn(text, ",");
+        snprintf(name, sizeof name, "%.*s", (int)count, text);
+        const struct engine *engine = engine_find(name, missing);
+        if (*missing) {
+            fprintf(stderr,
+                    "pmkv-bench: %s is not built in: its library was missing "
+                    "(tools/setup.sh --bench installs it)\n",
+                    name);
+            return false;
+        }
+        if (!engine || opts->engine_count == OPTIONS_MAX_ENGINES)
+            return bad_value("engine", text, "an engine (see --help)");
+        opts->engines[opts->engine_count++] = engine;
+        text += count;
+        text += *text == ',';
+    }
+    return opts->engine_count > 0 || bad_value("engine", text, "a list of engines");
+}
+
+static bool parse_threads(struct bench_options *opts, const char *text)
+{
+    opts->threads_count = 0;
+    while (*text && opts->threads_count < OPTIONS_MAX_ENGINES) {
+        char one[32];
+        uint64_t n = 0;
+        size_t count = strcspn(text, ",");
+        snprintf(one, sizeof one, "%.*s", (int)count, text);
+        if (!parse_number("threads", one, false, 1, OPTIONS_MAX_THREADS, &n))
+            return false;
+        opts->threads_list[opts->threads_count++] = (unsigned)n;
+        text += count;
+        text += *text == ',';
+    }
+    opts->threads = opts->threads_list[0];
+    return !*text && opts->threads_count > 0;
+}
+
+static bool parse_real(const char *option, const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return (end != text && *end == 0 && *out > 0 && *out < 1e9) ||
+           bad_value(option, text, "a number over 0");
+}
+
+static int find_name(const char *const *names, int count, const char *text)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(names[i], text) == 0)
+            return i;
+    return -1;
+}
+
 static bool parse_geometry(struct bench_options *opts, const char *text)
 {
     static const char *const names[] = {"parity", "double", "mirror", "none"};
-    static const enum pmkv_geometry values[] = {PMKV_PARITY, PMKV_DOUBLE, PMKV_MIRROR, PMKV_NONE};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i], text) != 0)
-            continue;
-        opts->geometry = values[i];
-        return true;
-    }
-    return bad_value("geometry", text, "parity, double, mirror or none");
+    int at = find_name(names, 4, text);
+    if (at < 0)
+        return bad_value("geometry", text, "parity, double, mirror or none");
+    opts->geometry = (enum pmkv_geometry)at; /* PMKV_PARITY is 0, and so on */
+    return true;
+}
+
+static bool parse_backend(struct bench_options *opts, const char *text)
+{
+    static const char *const names[] = {"auto", "fsdax", "devdax", "shm", "file"};
+    int at = find_name(names, 5, text);
+    if (at < 0)
+        return bad_value("backend", text, "auto, fsdax, devdax, shm or file");
+    opts->backend = (enum pmkv_backend)at;
+    return true;
+}
+
+static bool parse_distribution(struct bench_options *opts, const char *text)
+{
+    opts->distribution = distribution_of(text);
+    return opts->distribution != PICK_DEFAULT ||
+           bad_value("distribution", text, "uniform, zipfian or latest");
 }
 
 static bool parse_flush(struct bench_options *opts, const char *text)
@@ -192,16 +324,46 @@ static bool parse_count_option(struct bench_options *opts, int id, const char *t
         return parse_number("num", text, false, 1, 1ull << 40, &opts->num);
     case OPT_SEED:
         return parse_number("seed", text, false, 0, UINT64_MAX, &opts->seed);
-    case OPT_THREADS:
-        if (!parse_number("threads", text, false, 1, OPTIONS_MAX_THREADS, &n))
+    case OPT_BATCH:
+        if (!parse_number("batch", text, false, 1, OPTIONS_MAX_BATCH, &n))
             return false;
-        opts->threads = (unsigned)n;
+        opts->batch = (unsigned)n;
+        return true;
+    case OPT_ROWS_FD:
+        if (!parse_number("rows-fd", text, false, 0, 1 << 20, &n))
+            return false;
+        opts->rows_fd = (int)n;
         return true;
     default:
         if (!parse_number("rounds", text, false, 1, 1000, &n))
             return false;
         opts->rounds = (unsigned)n;
+        return opts->rounds_given = true;
+    }
+}
+
+static bool parse_output_option(struct bench_options *opts, int id, const char *text)
+{
+    switch (id) {
+    case OPT_JSON:
+        opts->json_path = text;
         return true;
+    case OPT_HDR:
+        opts->hdr_path = text;
+        return true;
+    case OPT_REPORT:
+        opts->report_path = text;
+        return true;
+    case OPT_KEEP:
+        return opts->keep_pool = true;
+    case OPT_USE_EXISTING:
+        return opts->use_existing = true;
+    case OPT_FORCE:
+        return opts->force = true;
+    case OPT_MICRO:
+        return opts->micro = true;
+    default:
+        return false; /* getopt has said why */
     }
 }
 
@@ -216,55 +378,93 @@ static bool parse_option(struct bench_options *opts, int id, const char *text)
         return parse_size_option(opts, id, text);
     case OPT_NUM:
     case OPT_SEED:
-    case OPT_THREADS:
+    case OPT_BATCH:
+    case OPT_ROWS_FD:
     case OPT_ROUNDS:
         return parse_count_option(opts, id, text);
+    case OPT_THREADS:
+        return parse_threads(opts, text);
+    case OPT_DURATION:
+        return parse_real("duration", text, &opts->duration_s);
+    case OPT_RATE:
+        return parse_real("rate", text, &opts->ops_per_s);
+    case OPT_DISTRIBUTION:
+        return parse_distribution(opts, text);
+    case OPT_INJECT:
+        return faults_parse(text, opts->faults, &opts->fault_count);
     case OPT_GEOMETRY:
         return parse_geometry(opts, text);
+    case OPT_BACKEND:
+        return parse_backend(opts, text);
     case OPT_FLUSH:
         return parse_flush(opts, text);
     case OPT_POOL:
         opts->pool_path = text;
         return true;
-    case OPT_JSON:
-        opts->json_path = text;
-        return true;
-    case OPT_KEEP:
-        return opts->keep_pool = true;
-    case OPT_FORCE:
-        return opts->force = true;
-    case OPT_MICRO:
-        return opts->micro = true;
     default:
-        return false; /* getopt has said why */
+        return parse_output_option(opts, id, text);
     }
 }
 
-/* Readers of missing keys use numbers from num to 2 num: they must have names of their own. */
+/* Missing keys and inserted ones have numbers up to 3 num: they must have names of their own. */
 static bool options_fit(const struct bench_options *opts)
 {
-    if (opts->key_bytes >= KEY_DIGITS || 2 * opts->num <= 1ull << (4 * opts->key_bytes))
-        return true;
-    fprintf(stderr, "pmkv-bench: keys of %zu bytes do not name %llu records\n", opts->key_bytes,
-            (unsigned long long)opts->num);
-    return false;
+    if (opts->key_bytes < KEY_DIGITS && 3 * opts->num > 1ull << (4 * opts->key_bytes)) {
+        fprintf(stderr, "pmkv-bench: keys of %zu bytes do not name %llu records\n", opts->key_bytes,
+                (unsigned long long)opts->num);
+        return false;
+    }
+    for (unsigned i = 0; opts->fault_count > 0 && i < opts->engine_count; i++)
+        if (!opts->engines[i]->inject) {
+            fprintf(stderr, "pmkv-bench: --inject: %s has no way to be damaged while it runs\n",
+                    opts->engines[i]->name);
+            return false;
+        }
+    return true;
 }
 
-enum options_outcome options_parse(struct bench_options *opts, int argc, char **argv)
+/* What is no option is a file for the report. */
+static bool take_files(struct bench_options *opts, int argc, char **argv)
+{
+    for (; optind < argc; optind++) {
+        if (!opts->report_path || opts->file_count == OPTIONS_MAX_FILES) {
+            fprintf(stderr, "pmkv-bench: \"%s\": files go with --report only (see --help)\n",
+                    argv[optind]);
+            return false;
+        }
+        opts->files[opts->file_count++] = argv[optind];
+    }
+    return true;
+}
+
+static void options_default(struct bench_options *opts)
 {
     *opts = (struct bench_options){
         .num = 1000000,
         .threads = 1,
+        .threads_list = {1},
+        .threads_count = 1,
         .rounds = 1,
+        .batch = 16,
         .key_bytes = 16,
         .value_bytes = 200,
         .geometry = PMKV_PARITY,
+        .engines = {&engine_pmkv},
+        .engine_count = 1,
         .pool_path = "/dev/shm/pmkv-bench.pool",
+        .rows_fd = -1,
         .seed = 1,
     };
-    parse_steps(opts, "fillrandom,readrandom,overwrite,readmissing,batch16,limit,deleterandom");
+    parse_steps(opts,
+                "fillrandom,readrandom,overwrite,readmissing,writebatch,limit,open,deleterandom");
+}
+
+enum options_outcome options_parse(struct bench_options *opts, int argc, char **argv)
+{
+    options_default(opts);
     int id;
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        bool missing = false;
         if (id == OPT_HELP) {
             fputs(help_text, stdout);
             return OPTIONS_DONE;
@@ -273,14 +473,15 @@ enum options_outcome options_parse(struct bench_options *opts, int argc, char **
             printf("pmkv-bench %s\n", pmkv_version());
             return OPTIONS_DONE;
         }
-        if (!parse_option(opts, id, optarg))
-            return OPTIONS_BAD;
+        if (id == OPT_ENGINE ? !parse_engines(opts, optarg, &missing)
+                             : !parse_option(opts, id, optarg))
+            return missing ? OPTIONS_NO_ENGINE : OPTIONS_BAD;
     }
-    if (optind < argc) {
-        fprintf(stderr, "pmkv-bench: \"%s\": there are options only (see --help)\n", argv[optind]);
+    if (!take_files(opts, argc, argv) || !options_fit(opts))
         return OPTIONS_BAD;
-    }
-    return options_fit(opts) ? OPTIONS_RUN : OPTIONS_BAD;
+    if (opts->engine_count > 1 && !opts->rounds_given)
+        opts->rounds = 3;
+    return OPTIONS_RUN;
 }
 
 uint64_t options_pool_bytes(const struct bench_options *opts)

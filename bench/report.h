@@ -14,7 +14,6 @@
 
 #include "machine.h"
 #include "options.h"
-#include "pool.h"
 #include "results.h"
 
 /* The text goes to the standard error when the JSON goes to the standard output. */
@@ -22,16 +21,14 @@ FILE *report_stream(const struct bench_options *opts);
 
 void report_machine(FILE *out, const struct machine *machine);
 void report_start(FILE *out, const struct bench_options *opts);
-void report_pool(FILE *out, const struct bench_pool *pool);
 void report_row_heading(FILE *out);
 void report_row(FILE *out, const struct row *row);
-void report_reopen(FILE *out, const struct reopen *reopen);
 void report_summary(FILE *out, const struct results *results);
 
 /* The object with what all reports have: version, time, machine. */
 json_t *report_json_head(const struct machine *machine);
 json_t *report_json(const struct bench_options *opts, const struct machine *machine,
-                    const struct bench_pool *pool, const struct results *results);
+                    const struct results *results);
 /* Takes the object. False after printing why. */
 bool report_json_write(const char *path, json_t *report);
 

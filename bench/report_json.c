@@ -3,12 +3,13 @@
 
 #include "report.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
 #include "clock.h"
 
-enum { REPORT_SCHEMA = 1 };
+enum { REPORT_SCHEMA = 2, CDF_POINTS = 60 };
 
 static void set(json_t *object, const char *name, json_t *value)
 {
@@ -51,7 +52,11 @@ static json_t *options_json(const struct bench_options *opts)
         json_array_append_new(steps, json_string(step_name(opts->steps[i])));
     set(o, "benchmarks", steps);
     set_count(o, "num", opts->num);
-    set_count(o, "threads", opts->threads);
+    set_count(o, "batch", opts->batch);
+    set(o, "duration_s", json_real(opts->duration_s));
+    set(o, "ops_per_sec_asked", json_real(opts->ops_per_s));
+    set_text(o, "geometry", pmkv_geometry_name(opts->geometry));
+    set_text(o, "backend", pmkv_backend_name(opts->backend));
     set_count(o, "rounds", opts->rounds);
     set_count(o, "key_bytes", opts->key_bytes);
     set_count(o, "value_bytes", opts->value_bytes);
@@ -60,21 +65,17 @@ static json_t *options_json(const struct bench_options *opts)
     return o;
 }
 
-static json_t *pool_json(const struct pmkv_info *info)
+static json_t *engines_json(const struct bench_options *opts)
 {
-    json_t *o = json_object();
-    set_text(o, "path", info->path);
-    set_text(o, "backend", pmkv_backend_name(info->backend));
-    set_text(o, "backend_reason", info->backend_reason);
-    set_text(o, "geometry", pmkv_geometry_name(info->geometry));
-    set_text(o, "survives",
-             info->durability == PMKV_SURVIVES_POWER_LOSS ? "power loss" : "process death");
-    set_count(o, "pool_bytes", info->pool_bytes);
-    set_count(o, "capacity_bytes", info->capacity_bytes);
-    set_count(o, "loss_unit_bytes", info->loss_unit_bytes);
-    set_count(o, "lanes", info->lanes);
-    set_count(o, "segments", info->segment_count);
-    return o;
+    json_t *engines = json_array();
+    for (unsigned i = 0; i < opts->engine_count; i++) {
+        json_t *o = json_object();
+        set_text(o, "name", opts->engines[i]->name);
+        set_text(o, "version", opts->engines[i]->version());
+        set_text(o, "durable", opts->engines[i]->durable);
+        json_array_append_new(engines, o);
+    }
+    return engines;
 }
 
 static json_t *latency_json(const struct latency *l)
@@ -92,106 +93,159 @@ static json_t *latency_json(const struct latency *l)
     return o;
 }
 
+static void set_known(json_t *o, const char *name, double value)
+{
+    set(o, name, value >= 0 ? json_real(value) : json_null());
+}
+
 static json_t *store_json(const struct store_figures *s)
 {
     json_t *o = json_object();
-    set(o, "fences_per_op", json_real(s->fences_per_op));
-    set(o, "media_bytes_per_op", json_real(s->media_bytes_per_op));
+    set_known(o, "fences_per_op", s->fences_per_op);
+    set_known(o, "media_bytes_per_op", s->media_bytes_per_op);
+    set_known(o, "write_amplification", s->write_amplification);
+    set_known(o, "pool_bytes_per_live_byte", s->pool_per_live);
+    set_known(o, "used_bytes_per_live_byte", s->used_per_live);
+    set_known(o, "index_bytes_per_key", s->index_bytes_per_key);
+    set_known(o, "dram_bytes_per_key", s->dram_bytes_per_key);
     set_count(o, "keys", s->keys);
-    set_count(o, "free_bytes", s->free_bytes);
-    set_count(o, "dead_bytes", s->dead_bytes);
-    set_count(o, "index_bytes", s->index_bytes);
-    set_count(o, "segments_cleaned", s->segments_cleaned);
-    set_count(o, "records_moved", s->records_moved);
-    set_count(o, "faults", s->faults);
-    set_count(o, "check_failures", s->check_failures);
-    if (s->keys > 0) {
-        set(o, "pool_bytes_per_live_byte", json_real(store_space_ratio(s)));
-        set(o, "used_bytes_per_live_byte", json_real(store_used_ratio(s)));
-        set(o, "index_bytes_per_key", json_real(store_index_bytes_per_key(s)));
-    }
     return o;
 }
 
-static json_t *noise_json(const struct row *row)
+static json_t *noise_json(const struct measure_result *m)
 {
     json_t *o = json_object();
-    set(o, "load1", json_real(row->noise.load1));
-    set(o, "steal_percent", json_real(row->noise.steal_percent));
-    set(o, "other_percent", json_real(row->noise.other_percent));
-    set_count(o, "windows", row->windows);
-    set_count(o, "quiet_windows", row->quiet_windows);
-    set(o, "median_of_all_windows", json_boolean(row->noisy));
+    set(o, "load1", json_real(m->noise.load1));
+    set(o, "steal_percent", json_real(m->noise.steal_percent));
+    set(o, "other_percent", json_real(m->noise.other_percent));
+    set_count(o, "windows", m->windows);
+    set_count(o, "quiet_windows", m->quiet_windows);
+    set(o, "median_of_all_windows", json_boolean(m->noisy));
+    return o;
+}
+
+static json_t *timeline_json(const struct timeline *t)
+{
+    json_t *o = json_object(), *ops = json_array();
+    for (unsigned i = 0; i < t->count; i++)
+        json_array_append_new(ops, json_integer(t->ops[i]));
+    set(o, "interval_s", json_real(t->interval_s));
+    set(o, "ops", ops);
+    return o;
+}
+
+static json_t *faults_json(const struct row *row)
+{
+    const struct fault_figures *f = &row->faults;
+    json_t *o = json_object(), *marks = json_array();
+    for (unsigned i = 0; i < f->mark_count; i++)
+        json_array_append_new(marks, json_real(f->marks_s[i]));
+    set_count(o, "injected", f->injected);
+    set(o, "at_s", marks);
+    set(o, "first_good_read_median_ms", json_real(f->first_read_median_ms));
+    set(o, "first_good_read_max_ms", json_real(f->first_read_max_ms));
+    set_count(o, "stalled_ops", row->m.stalled);
+    set_count(o, "faults", f->faults);
+    set_count(o, "check_failures", f->check_failures);
+    set_count(o, "reads_rebuilt", f->rebuilt);
+    set_count(o, "pages_repaired", f->repaired);
+    set_count(o, "pages_pending", f->pending_at_end);
+    set_count(o, "records_lost", f->lost);
     return o;
 }
 
 static json_t *row_json(const struct row *row)
 {
+    const struct measure_result *m = &row->m;
+    struct latency l = latency_of(&m->latency);
     json_t *o = json_object();
+    set_text(o, "engine", row->engine);
     set_text(o, "jobname", row->name);
     set_count(o, "round", row->round);
     set_count(o, "threads", row->threads);
-    set_count(o, "ops", row->ops);
+    if (row->skipped) {
+        set_text(o, "not_run", row->note);
+        return o;
+    }
+    set_count(o, "ops", m->ops);
     set_count(o, "ops_per_call", row->ops_per_call);
-    set(o, "elapsed_s", json_real(row->elapsed_s));
-    set(o, "ops_per_sec", json_real(row->mops * 1e6));
-    set(o, "wall_ns_per_op", json_real(row->wall_ns));
-    set(o, "wall_p10_ns_per_op", json_real(row->wall_p10_ns));
-    set(o, "wall_p90_ns_per_op", json_real(row->wall_p90_ns));
-    set(o, "cpu_ns_per_op", json_real(row->cpu_ns));
-    set(o, "process_cpu_ns_per_op", json_real(row->process_cpu_ns));
-    set(o, "lat_ns", latency_json(&row->latency));
-    set(o, "noise", noise_json(row));
-    if (row->store.there)
-        set(o, "store", store_json(&row->store));
-    set(o, "failure", row->failed ? json_string_nocheck(row->failure) : json_null());
+    set(o, "elapsed_s", json_real(m->elapsed_s));
+    set(o, "ops_per_sec", json_real(m->mops * 1e6));
+    set(o, "wall_ns_per_op", json_real(m->wall_ns));
+    set(o, "wall_p10_ns_per_op", json_real(m->wall_p10_ns));
+    set(o, "wall_p90_ns_per_op", json_real(m->wall_p90_ns));
+    set(o, "cpu_ns_per_op", json_real(m->cpu_ns));
+    set(o, "process_cpu_ns_per_op", json_real(m->process_cpu_ns));
+    if (row->close_ms > 0)
+        set(o, "close_ms", json_real(row->close_ms));
+    set(o, "lat_ns", latency_json(&l));
+    set(o, "noise", noise_json(m));
+    set(o, "store", store_json(&row->store));
+    if (row->faults.injected > 0) {
+        set(o, "faults", faults_json(row));
+        set(o, "timeline", timeline_json(&m->timeline));
+    }
+    if (row->note[0])
+        set_text(o, "note", row->note);
+    set(o, "failure", m->failed ? json_string_nocheck(m->failure) : json_null());
     return o;
+}
+
+/* Points [ns, share of operations that are slower], log-spaced in the share. */
+static json_t *cdf_json(const struct histogram *h)
+{
+    json_t *points = json_array();
+    uint64_t last = 0;
+    for (unsigned i = 0; i < CDF_POINTS && h->count > 0; i++) {
+        double slower = pow(10, -5.0 * i / (CDF_POINTS - 1));
+        if (slower * (double)h->count < 1)
+            break;
+        uint64_t ns = histogram_percentile_ns(h, 100 * (1 - slower));
+        if (ns != last)
+            json_array_append_new(points, json_pack("[I, f]", (json_int_t)ns, slower));
+        last = ns;
+    }
+    return points;
 }
 
 static json_t *series_json(const struct results *r, const struct series *s)
 {
     json_t *o = json_object(), *ratios = json_object();
     struct latency l = latency_of(&s->latency);
-    set_text(o, "jobname", s->name);
+    set_text(o, "engine", s->last->engine);
+    set_text(o, "jobname", s->last->name);
+    set_count(o, "threads", s->last->threads);
     set_count(o, "rounds", s->rounds);
     set(o, "wall_ns_per_op", json_real(s->wall_ns));
     set(o, "wall_min_ns_per_op", json_real(s->wall_min_ns));
     set(o, "wall_max_ns_per_op", json_real(s->wall_max_ns));
     set(o, "cpu_ns_per_op", json_real(s->cpu_ns));
     set(o, "ops_per_sec", json_real(s->mops * 1e6));
+    set(o, "ops_per_sec_min", json_real(s->mops_min * 1e6));
+    set(o, "ops_per_sec_max", json_real(s->mops_max * 1e6));
+    set(o, "other_cpu_percent", json_real(s->other_percent));
     set(o, "lat_ns", latency_json(&l));
+    set(o, "cdf", cdf_json(&s->latency));
+    set(o, "store", store_json(&s->last->store));
     for (unsigned i = 0; i < 2; i++)
         if (series_ratio(r, s, i) > 0)
-            set(ratios, s->limits[i], json_real(series_ratio(r, s, i)));
+            set(ratios, s->last->limits[i], json_real(series_ratio(r, s, i)));
     set(o, "time_over_limit", ratios);
     return o;
 }
 
-static json_t *reopen_json(const struct reopen *reopen)
-{
-    json_t *o = json_object();
-    set_count(o, "round", reopen->round);
-    set_count(o, "keys", reopen->keys);
-    set_count(o, "close_ns", reopen->close_ns);
-    set_count(o, "open_ns", reopen->open_ns);
-    return o;
-}
-
 json_t *report_json(const struct bench_options *opts, const struct machine *machine,
-                    const struct bench_pool *pool, const struct results *results)
+                    const struct results *results)
 {
     json_t *report = report_json_head(machine);
-    json_t *jobs = json_array(), *summary = json_array(), *reopens = json_array();
+    json_t *jobs = json_array(), *summary = json_array();
     for (size_t i = 0; i < results->row_count; i++)
-        json_array_append_new(jobs, row_json(&results->rows[i]));
+        json_array_append_new(jobs, row_json(results->rows[i]));
     for (size_t i = 0; i < results->series_count; i++)
         json_array_append_new(summary, series_json(results, &results->series[i]));
-    for (size_t i = 0; i < results->reopen_count; i++)
-        json_array_append_new(reopens, reopen_json(&results->reopens[i]));
     set(report, "global options", options_json(opts));
-    set(report, "pool", pool->info.pool_bytes ? pool_json(&pool->info) : json_null());
+    set(report, "engines", engines_json(opts));
     set(report, "jobs", jobs);
-    set(report, "reopens", reopens);
     set(report, "summary", summary);
     return report;
 }

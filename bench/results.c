@@ -21,48 +21,7 @@ struct latency latency_of(const struct histogram *h)
     return l;
 }
 
-struct store_figures store_figures(const struct pmkv_stats *before, const struct pmkv_stats *after,
-                                   uint64_t ops, uint64_t pool_bytes, uint64_t record_bytes)
-{
-    return (struct store_figures){
-        .there = true,
-        .fences_per_op = (double)(after->fences - before->fences) / (double)ops,
-        .media_bytes_per_op =
-            (double)(after->media_bytes_written - before->media_bytes_written) / (double)ops,
-        .keys = after->keys,
-        .pool_bytes = pool_bytes,
-        .free_bytes = after->free_bytes,
-        .dead_bytes = after->dead_bytes,
-        .index_bytes = after->index_bytes,
-        .user_bytes = after->keys * record_bytes,
-        .segments_cleaned = after->segments_cleaned - before->segments_cleaned,
-        .records_moved = after->records_moved - before->records_moved,
-        .faults = after->faults - before->faults,
-        .check_failures = after->check_failures - before->check_failures,
-    };
-}
-
-static double divide(uint64_t a, uint64_t b)
-{
-    return b == 0 ? 0 : (double)a / (double)b;
-}
-
-double store_space_ratio(const struct store_figures *s)
-{
-    return divide(s->pool_bytes, s->user_bytes);
-}
-
-double store_used_ratio(const struct store_figures *s)
-{
-    return divide(s->pool_bytes - s->free_bytes, s->user_bytes);
-}
-
-double store_index_bytes_per_key(const struct store_figures *s)
-{
-    return divide(s->index_bytes, s->keys);
-}
-
-/* The array with one more element, zeroed, at its end. */
+/* `bytes` with one more at its end; there is no going on without it. */
 static void *grow(void *array, size_t *count, size_t element_bytes)
 {
     char *at = realloc(array, (*count + 1) * element_bytes);
@@ -74,87 +33,50 @@ static void *grow(void *array, size_t *count, size_t element_bytes)
     return at;
 }
 
-static struct series *series_find(const struct results *r, const char *name)
+struct row *results_add(struct results *r, const struct row *row)
+{
+    size_t unused = 0;
+    r->rows = grow(r->rows, &r->row_count, sizeof *r->rows);
+    struct row *copy = grow(NULL, &unused, sizeof *copy);
+    *copy = *row;
+    return r->rows[r->row_count - 1] = copy;
+}
+
+static bool is_of(const struct row *row, const struct row *other)
+{
+    return strcmp(row->engine, other->engine) == 0 && strcmp(row->name, other->name) == 0 &&
+           row->threads == other->threads;
+}
+
+static struct series *series_of(struct results *r, const struct row *row)
 {
     for (size_t i = 0; i < r->series_count; i++)
-        if (strcmp(r->series[i].name, name) == 0)
+        if (is_of(r->series[i].last, row))
             return &r->series[i];
-    return NULL;
+    r->series = grow(r->series, &r->series_count, sizeof *r->series);
+    struct series *s = &r->series[r->series_count - 1];
+    histogram_reset(&s->latency);
+    return s;
 }
 
-static void series_add(struct results *r, const char *name, const char *const limits[2],
-                       unsigned ops_per_call, const struct measure_result *result,
-                       const struct store_figures *store)
+enum column { COLUMN_WALL, COLUMN_CPU, COLUMN_MOPS, COLUMN_OTHER };
+
+static double column_of(const struct row *row, enum column column)
 {
-    struct series *s = series_find(r, name);
-    if (!s) {
-        r->series = grow(r->series, &r->series_count, sizeof *s);
-        s = &r->series[r->series_count - 1];
-        s->name = name;
-        s->limits[0] = limits ? limits[0] : NULL;
-        s->limits[1] = limits ? limits[1] : NULL;
-        s->ops_per_call = ops_per_call;
-        histogram_reset(&s->latency);
-    }
-    s->rounds++;
-    histogram_merge(&s->latency, &result->latency);
-    if (store)
-        s->store = *store;
+    return column == COLUMN_WALL   ? row->m.wall_ns
+           : column == COLUMN_CPU  ? row->m.cpu_ns
+           : column == COLUMN_MOPS ? row->m.mops
+                                   : row->m.noise.other_percent + row->m.noise.steal_percent;
 }
 
-struct row *results_add(struct results *r, const char *name, unsigned round,
-                        const char *const limits[2], unsigned ops_per_call,
-                        const struct measure_result *result, const struct store_figures *store)
-{
-    r->rows = grow(r->rows, &r->row_count, sizeof *r->rows);
-    struct row *row = &r->rows[r->row_count - 1];
-    row->name = name;
-    row->round = round;
-    row->threads = result->threads;
-    row->ops_per_call = ops_per_call;
-    row->ops = result->ops;
-    row->elapsed_s = result->elapsed_s;
-    row->wall_ns = result->wall_ns;
-    row->wall_p10_ns = result->wall_p10_ns;
-    row->wall_p90_ns = result->wall_p90_ns;
-    row->cpu_ns = result->cpu_ns;
-    row->process_cpu_ns = result->process_cpu_ns;
-    row->mops = result->mops;
-    row->windows = result->windows;
-    row->quiet_windows = result->quiet_windows;
-    row->noisy = result->noisy;
-    row->failed = result->failed;
-    memcpy(row->failure, result->failure, sizeof row->failure);
-    row->latency = latency_of(&result->latency);
-    row->noise = result->noise;
-    if (store)
-        row->store = *store;
-    if (!result->failed)
-        series_add(r, name, limits, ops_per_call, result, store);
-    return row;
-}
-
-void results_add_reopen(struct results *r, struct reopen reopen)
-{
-    r->reopens = grow(r->reopens, &r->reopen_count, sizeof reopen);
-    r->reopens[r->reopen_count - 1] = reopen;
-}
-
-enum column { COLUMN_WALL, COLUMN_CPU, COLUMN_MOPS };
-
-/* Sorts one column of the rows of a name into `values`. */
-static size_t take_column(const struct results *r, const char *name, enum column column,
+/* Sorts one column of the rows of a series into `values`. */
+static size_t take_column(const struct results *r, const struct series *s, enum column column,
                           double *values)
 {
     size_t count = 0;
-    for (size_t i = 0; i < r->row_count; i++) {
-        const struct row *row = &r->rows[i];
-        if (row->failed || strcmp(row->name, name) != 0)
-            continue;
-        values[count++] = column == COLUMN_WALL  ? row->wall_ns
-                          : column == COLUMN_CPU ? row->cpu_ns
-                                                 : row->mops;
-    }
+    for (size_t i = 0; i < r->row_count; i++)
+        if (!r->rows[i]->m.failed && !r->rows[i]->skipped && is_of(r->rows[i], s->last))
+            values[count++] = column_of(r->rows[i], column);
     qsort(values, count, sizeof *values, compare_doubles);
     return count;
 }
@@ -162,15 +84,25 @@ static size_t take_column(const struct results *r, const char *name, enum column
 void results_finish(struct results *r)
 {
     double *values = calloc(r->row_count + 1, sizeof *values);
-    if (!values)
-        return;
-    for (size_t i = 0; i < r->series_count; i++) {
+    for (size_t i = 0; values && i < r->row_count; i++) {
+        if (r->rows[i]->m.failed || r->rows[i]->skipped)
+            continue;
+        struct series *s = series_of(r, r->rows[i]);
+        s->last = r->rows[i];
+        s->rounds++;
+        histogram_merge(&s->latency, &r->rows[i]->m.latency);
+    }
+    for (size_t i = 0; values && i < r->series_count; i++) {
         struct series *s = &r->series[i];
-        size_t count = take_column(r, s->name, COLUMN_CPU, values);
+        size_t count = take_column(r, s, COLUMN_CPU, values);
         s->cpu_ns = sorted_at(values, count, 0.5);
-        count = take_column(r, s->name, COLUMN_MOPS, values);
+        count = take_column(r, s, COLUMN_OTHER, values);
+        s->other_percent = sorted_at(values, count, 0.5);
+        count = take_column(r, s, COLUMN_MOPS, values);
         s->mops = sorted_at(values, count, 0.5);
-        count = take_column(r, s->name, COLUMN_WALL, values);
+        s->mops_min = sorted_at(values, count, 0);
+        s->mops_max = sorted_at(values, count, 1);
+        count = take_column(r, s, COLUMN_WALL, values);
         s->wall_ns = sorted_at(values, count, 0.5);
         s->wall_min_ns = sorted_at(values, count, 0);
         s->wall_max_ns = sorted_at(values, count, 1);
@@ -180,27 +112,22 @@ void results_finish(struct results *r)
 
 void results_free(struct results *r)
 {
+    for (size_t i = 0; i < r->row_count; i++)
+        free(r->rows[i]);
     free(r->rows);
     free(r->series);
-    free(r->reopens);
     memset(r, 0, sizeof *r);
 }
 
+/* The limits are rows of whichever engine was asked to run them. */
 double series_ratio(const struct results *r, const struct series *s, unsigned limit)
 {
-    const struct series *of = s->limits[limit] ? series_find(r, s->limits[limit]) : NULL;
-    return of && of->wall_ns > 0 ? s->wall_ns / of->wall_ns : 0;
-}
-
-double reopen_median_ms(const struct results *r)
-{
-    double *values = calloc(r->reopen_count + 1, sizeof *values);
-    if (!values)
-        return 0;
-    for (size_t i = 0; i < r->reopen_count; i++)
-        values[i] = (double)r->reopens[i].open_ns / 1e6;
-    qsort(values, r->reopen_count, sizeof *values, compare_doubles);
-    double median = sorted_at(values, r->reopen_count, 0.5);
-    free(values);
-    return median;
+    const char *name = s->last->limits[limit];
+    for (size_t i = 0; name[0] && i < r->series_count; i++) {
+        const struct series *of = &r->series[i];
+        if (strcmp(of->last->name, name) == 0 && of->last->threads == s->last->threads &&
+            of->wall_ns > 0)
+            return s->wall_ns / of->wall_ns;
+    }
+    return 0;
 }

@@ -3,192 +3,356 @@
 
 #include "run.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "limit.h"
-#include "pool.h"
-#include "report.h"
-#include "results.h"
+#include "place.h"
 #include "workload.h"
 
 /*
  * A step finds the store in the state that it needs: a pass over keys that are not there gets a
- * fresh pool that is filled first, unmeasured. The reopen is measured where the list says it, or by
- * itself before the first deleterandom of a round, or at the round's end.
+ * fresh store; one that needs them gets a store that is filled first, unmeasured.
  */
 struct run {
-    const struct bench_options *opts;
-    FILE *out;
-    struct machine machine;
-    struct bench_pool pool;
-    struct results results;
-    struct measure_result *result; /* of the step that runs; large */
+    struct bench_options opts; /* of this run: one engine, one number of threads */
+    row_done_fn done;
+    void *done_arg;
+    struct bench_place store;
+    struct row *row;   /* of the step that runs; large */
+    struct pass *pass; /* the same */
     enum keys_there there;
-    uint64_t version, passes;
+    uint64_t low, high; /* versions of the keys that are there */
+    uint64_t keys;      /* how many there are */
+    uint64_t passes, memory_before;
     unsigned round;
-    bool reopened, heading_shown;
 };
 
-static struct pass next_pass(struct run *run, const struct workload *load)
+static void next_pass(struct run *run, const struct workload *load)
 {
-    const struct bench_options *opts = run->opts;
+    const struct bench_options *opts = &run->opts;
+    struct pass *pass = run->pass;
+    memset(pass, 0, sizeof *pass);
+    pass->engine = run->store.engine;
+    pass->db = run->store.db;
+    pass->sequential = load->step == STEP_FILLSEQ;
+    pass->version = run->high + 1;
+    pass->low = run->low;
+    pass->high = run->high + load->writes;
+    pass->num = opts->num;
+    pass->next_insert = run->keys > opts->num ? run->keys : opts->num;
+    pass->insert_end = 2 * opts->num;
+    for (unsigned i = 0; i < OPTIONS_MAX_THREADS; i++)
+        pass->inserting[i] = UINT64_MAX;
+    pass->key_bytes = opts->key_bytes;
+    pass->value_bytes = opts->value_bytes;
+    pass->batch = opts->batch;
+    pass->threads = opts->threads;
+    pass->seed = opts->seed * 1000003 + ++run->passes;
+    permutation_init(&pass->order, opts->num, pass->seed);
+}
+
+/* What is there after a workload that went well. */
+static void take_state(struct run *run, const struct workload *load)
+{
+    bool every_key = load->writes && load->batched + load->whole > 0;
+    if (load->step == STEP_OVERWRITE || load->step == STEP_WRITEBATCH)
+        every_key = run->opts.duration_s == 0;
     if (load->writes)
-        run->version++;
-    struct pass pass = {.kv = run->pool.kv,
-                        .version = run->version,
-                        .num = opts->num,
-                        .key_bytes = opts->key_bytes,
-                        .value_bytes = opts->value_bytes};
-    permutation_init(&pass.order, opts->num, opts->seed * 1000003 + ++run->passes);
-    return pass;
+        run->high = run->pass->version;
+    if (every_key && run->pass->next_insert == run->opts.num)
+        run->low = run->high;
+    if (load->after != KEYS_ANY)
+        run->there = load->after;
+    run->keys =
+        load->after == KEYS_NONE ? run->pass->next_insert - run->opts.num : run->pass->next_insert;
 }
 
 static bool renew(struct run *run)
 {
-    bool first = run->pool.info.pool_bytes == 0;
-    if (!pool_renew(&run->pool))
+    if (!place_renew(&run->store))
         return false;
     run->there = KEYS_NONE;
-    if (first)
-        report_pool(run->out, &run->pool);
+    run->keys = 0;
     return true;
 }
 
-/* Brings the pool to what the workload needs. */
-static bool prepare(struct run *run, const struct workload *load)
+static bool run_pass(struct run *run, const struct workload *load, struct fault_run *faults)
 {
-    bool fresh = load->before == KEYS_NONE;
+    next_pass(run, load);
+    faults->pass = run->pass;
+    faults->seed = run->pass->seed;
+    bool good = workload_run(load, &run->opts, run->pass, faults, &run->row->m);
+    if (good)
+        take_state(run, load);
+    return good;
+}
+
+/* Brings the store to what the workload needs. */
+static bool prepare(struct run *run, enum step step, enum keys_there before)
+{
+    bool fresh = before == KEYS_NONE;
     if (!fresh && run->there == KEYS_ALL)
         return true;
     if (!renew(run))
         return false;
     if (fresh)
         return true;
-    const struct workload *fill = workload_of(STEP_FILLRANDOM);
-    struct pass pass = next_pass(run, fill);
-    if (!workload_run(fill, run->opts, &pass, run->result)) {
-        fprintf(stderr, "pmkv-bench: fill before %s: %s\n", step_name(load->step),
-                run->result->failure);
-        return false;
-    }
-    run->there = KEYS_ALL;
-    return true;
+    struct fault_run none = {0};
+    if (run_pass(run, workload_of(STEP_FILLRANDOM), &none))
+        return true;
+    fprintf(stderr, "pmkv-bench: %s: fill before %s: %s\n", run->store.engine->name,
+            step_name(step), run->row->m.failure);
+    return false;
 }
 
-static void show_row(struct run *run, const struct row *row)
+/* --- rows ------------------------------------------------------------------------------------- */
+
+static void start_row(struct run *run, const char *name, unsigned ops_per_call,
+                      const char *const limits[2])
 {
-    if (!run->heading_shown)
-        report_row_heading(run->out);
-    run->heading_shown = true;
-    report_row(run->out, row);
+    struct row *row = run->row;
+    memset(row, 0, sizeof *row);
+    snprintf(row->engine, sizeof row->engine, "%s", run->store.engine->name);
+    snprintf(row->name, sizeof row->name, "%s", name);
+    for (unsigned i = 0; limits && i < 2; i++)
+        snprintf(row->limits[i], sizeof row->limits[i], "%s", limits[i] ? limits[i] : "");
+    row->round = run->round;
+    row->threads = run->opts.threads;
+    row->ops_per_call = ops_per_call;
+    row->store = (struct store_figures){-1, -1, -1, -1, -1, -1, -1, 0};
+}
+
+static double per(uint64_t after, uint64_t before, double by)
+{
+    if (after == ENGINE_UNKNOWN || before == ENGINE_UNKNOWN || by <= 0)
+        return -1;
+    return (double)(after - before) / by;
+}
+
+/* Writes of a workload, in operations: what write amplification is measured by. */
+static double writes_of(const struct workload *load, double ops)
+{
+    const struct mix *mix = &load->mix;
+    if (load->run == run_mix)
+        return ops * (mix->update + mix->insert + mix->modify) / 100.0;
+    return load->writes && load->step != STEP_READWHILEWRITING ? ops : 0;
+}
+
+static void take_store_figures(struct run *run, const struct workload *load,
+                               const struct engine_figures *before)
+{
+    struct engine_figures after = place_figures_now(&run->store);
+    struct store_figures *s = &run->row->store;
+    double ops = (double)run->row->m.ops;
+    double record = (double)(run->opts.key_bytes + run->opts.value_bytes);
+    double live = (double)run->keys * record, keys = (double)run->keys;
+    s->fences_per_op = per(after.fences, before->fences, ops);
+    s->media_bytes_per_op = per(after.media_bytes, before->media_bytes, ops);
+    s->write_amplification =
+        per(after.media_bytes, before->media_bytes, writes_of(load, ops) * record);
+    s->pool_per_live = per(after.pool_bytes, 0, live);
+    s->used_per_live = per(after.used_bytes, 0, live);
+    s->index_bytes_per_key = per(after.index_bytes, 0, keys);
+    uint64_t memory = machine_own_memory_bytes();
+    if (memory > run->memory_before)
+        s->dram_bytes_per_key = per(memory, run->memory_before, keys);
+    s->keys = run->keys;
+}
+
+static bool skip(struct run *run, enum step step, const char *why)
+{
+    start_row(run, step_name(step), 1, NULL);
+    run->row->skipped = true;
+    snprintf(run->row->note, sizeof run->row->note, "%s", why);
+    run->done(run->done_arg, run->row);
+    return true;
 }
 
 static bool run_workload(struct run *run, const struct workload *load)
 {
-    if (!prepare(run, load))
+    const char *misfit = workload_misfit(load, run->store.engine);
+    if (misfit)
+        return skip(run, load->step, misfit);
+    if (!prepare(run, load->step, load->before))
         return false;
-    struct pass pass = next_pass(run, load);
-    struct pmkv_stats before, after;
-    if (pmkv_stats(run->pool.kv, &before) != PMKV_OK)
-        return false;
-    bool good = workload_run(load, run->opts, &pass, run->result);
-    if (pmkv_stats(run->pool.kv, &after) != PMKV_OK)
-        return false;
-    struct store_figures figures =
-        store_figures(&before, &after, run->opts->num, run->pool.info.pool_bytes,
-                      run->opts->key_bytes + run->opts->value_bytes);
-    show_row(run, results_add(&run->results, step_name(load->step), run->round, load->limits,
-                              load->ops_per_call, run->result, &figures));
-    if (load->after != KEYS_ANY)
-        run->there = load->after;
+    start_row(run, step_name(load->step), load->batched ? run->opts.batch : 1, load->limits);
+    if (load->step == STEP_MULTIREADRANDOM && !run->store.engine->get_many)
+        snprintf(run->row->note, sizeof run->row->note, "no batched reads: gets one by one");
+    struct fault_run faults = {.faults = run->opts.faults, .count = run->opts.fault_count};
+    struct engine_figures before = place_figures_now(&run->store);
+    bool good = run_pass(run, load, &faults);
+    run->row->faults = faults.figures;
+    if (good)
+        take_store_figures(run, load, &before);
+    run->done(run->done_arg, run->row);
     return good;
 }
 
 static void limit_done(void *arg, enum limit_kind kind, const struct measure_result *result)
 {
     struct run *run = arg;
-    show_row(run, results_add(&run->results, limit_name(kind), run->round, NULL,
-                              limit_ops_per_call(kind), result, NULL));
+    start_row(run, limit_name(kind), limit_ops_per_call(kind), NULL);
+    run->row->m = *result;
+    run->done(run->done_arg, run->row);
 }
 
-static bool run_reopen(struct run *run)
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* Reads every key that must be there, unmeasured. */
+static bool verify(struct run *run)
 {
-    run->reopened = true;
-    if (!run->pool.kv)
-        return true;
-    struct reopen reopen = {.round = run->round};
-    if (!pool_reopen(&run->pool, &reopen.close_ns, &reopen.open_ns))
-        return false;
-    uint64_t wanted = run->there == KEYS_ALL ? run->opts->num : 0;
-    enum pmkv_status status = pmkv_count(run->pool.kv, &reopen.keys);
-    if (status != PMKV_OK || reopen.keys != wanted) {
-        fprintf(stderr, "pmkv-bench: after the reopen: %s, %llu keys, not %llu\n",
-                pmkv_status_name(status), (unsigned long long)reopen.keys,
-                (unsigned long long)wanted);
+    struct engine_figures f = place_figures_now(&run->store);
+    if (f.keys != ENGINE_UNKNOWN && f.keys != run->keys) {
+        fprintf(stderr, "pmkv-bench: %s: after an open: %llu keys, not %llu\n",
+                run->store.engine->name, (unsigned long long)f.keys, (unsigned long long)run->keys);
         return false;
     }
-    results_add_reopen(&run->results, reopen);
-    report_reopen(run->out, &reopen);
+    struct row *measured = run->row;
+    struct fault_run none = {0};
+    run->row = calloc(1, sizeof *run->row);
+    bool good = run->row && run_pass(run, workload_of(STEP_READRANDOM), &none);
+    if (!good)
+        fprintf(stderr, "pmkv-bench: %s: after an open: %s\n", run->store.engine->name,
+                run->row ? run->row->m.failure : "out of memory");
+    free(run->row);
+    run->row = measured;
+    return good;
+}
+
+/* Opens the closed store and makes the row of it. */
+static bool timed_open(struct run *run, enum step step, double close_ms)
+{
+    start_row(run, step_name(step), 1, NULL);
+    struct measure_result *m = &run->row->m;
+    struct machine_sample before, after;
+    machine_sample(&before);
+    uint64_t from = clock_wall_ns(), cpu = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
+    if (!place_open(&run->store))
+        return false;
+    uint64_t took = clock_wall_ns() - from;
+    machine_sample(&after);
+    m->noise = machine_noise(&before, &after);
+    m->ops = m->threads = 1;
+    m->elapsed_s = (double)took / 1e9;
+    m->wall_ns = m->wall_p10_ns = m->wall_p90_ns = (double)took;
+    m->cpu_ns = m->process_cpu_ns = (double)(clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    m->mops = 1e3 / (double)took;
+    histogram_reset(&m->latency);
+    histogram_add(&m->latency, took);
+    run->row->close_ms = close_ms;
+    run->row->store.keys = run->keys;
+    bool good = verify(run);
+    run->done(run->done_arg, run->row);
+    return good;
+}
+
+static bool run_open(struct run *run)
+{
+    if (run->store.engine == &engine_limit)
+        return skip(run, STEP_OPEN, "nothing to find the records by");
+    if (!prepare(run, STEP_OPEN, KEYS_ALL))
+        return false;
+    uint64_t from = clock_wall_ns();
+    if (!place_close(&run->store))
+        return false;
+    return timed_open(run, STEP_OPEN, (double)(clock_wall_ns() - from) / 1e6);
+}
+
+/* Another process overwrites records until it is killed in the middle of it. */
+static bool kill_a_writer(struct run *run)
+{
+    const struct bench_options *opts = &run->opts;
+    char arguments[9][128];
+    snprintf(arguments[0], 128, "--engine=%s", run->store.engine->name);
+    snprintf(arguments[1], 128, "--num=%llu", (unsigned long long)opts->num);
+    snprintf(arguments[2], 128, "--key-size=%zu", opts->key_bytes);
+    snprintf(arguments[3], 128, "--value-size=%zu", opts->value_bytes);
+    snprintf(arguments[4], 128, "--threads=%u", opts->threads);
+    snprintf(arguments[5], 128, "--flush=%s", opts->flush_line ? "line" : "auto");
+    snprintf(arguments[6], 128, "--pool=%.120s", opts->pool_path);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(127);
+        execl("/proc/self/exe", "pmkv-bench", "--use-existing", "--keep", "--benchmarks=overwrite",
+              "--duration=600", arguments[0], arguments[1], arguments[2], arguments[3],
+              arguments[4], arguments[5], arguments[6], (char *)NULL);
+        _exit(127);
+    }
+    struct timespec t = {.tv_sec = opts->num >= 100000 ? 2 : 0, .tv_nsec = 500 * 1000 * 1000};
+    int status = 0;
+    nanosleep(&t, NULL);
+    if (pid < 0 || kill(pid, SIGKILL) != 0 || waitpid(pid, &status, 0) != pid ||
+        !WIFSIGNALED(status)) {
+        fprintf(stderr, "pmkv-bench: %s: the writer that was to be killed had ended by itself\n",
+                run->store.engine->name);
+        return false;
+    }
     return true;
 }
 
+static bool run_open_killed(struct run *run)
+{
+    if (!run->store.engine->survives_kill)
+        return skip(run, STEP_OPENKILLED, "nothing outlives the process");
+    if (!prepare(run, STEP_OPENKILLED, KEYS_ALL) || !place_close(&run->store) ||
+        !kill_a_writer(run))
+        return false;
+    if (run->high < EXISTING_VERSION + 1)
+        run->high = EXISTING_VERSION + 1;
+    return timed_open(run, STEP_OPENKILLED, 0);
+}
+
+/* --- the list --------------------------------------------------------------------------------- */
+
 static bool run_step(struct run *run, enum step step)
 {
-    if (step == STEP_LIMIT)
-        return limit_run(run->opts, limit_done, run);
-    if (step == STEP_REOPEN)
-        return run_reopen(run);
-    if (step == STEP_DELETERANDOM && !run->reopened && run->there == KEYS_ALL && !run_reopen(run))
-        return false;
-    return run_workload(run, workload_of(step));
-}
-
-static bool lists(const struct bench_options *opts, enum step step)
-{
-    for (unsigned i = 0; i < opts->step_count; i++)
-        if (opts->steps[i] == step)
-            return true;
-    return false;
-}
-
-static bool run_round(struct run *run)
-{
-    const struct bench_options *opts = run->opts;
-    run->reopened = lists(opts, STEP_REOPEN);
-    for (unsigned i = 0; i < opts->step_count; i++)
-        if (!run_step(run, opts->steps[i]))
-            return false;
-    return run->reopened || run_reopen(run);
-}
-
-static bool run_report(struct run *run)
-{
-    const struct bench_options *opts = run->opts;
-    results_finish(&run->results);
-    report_summary(run->out, &run->results);
-    if (!opts->json_path)
-        return true;
-    return report_json_write(opts->json_path,
-                             report_json(opts, &run->machine, &run->pool, &run->results));
-}
-
-bool run_benchmarks(const struct bench_options *opts)
-{
-    struct run run = {.opts = opts, .out = report_stream(opts), .there = KEYS_NONE};
-    run.result = malloc(sizeof *run.result);
-    if (!run.result || !pool_init(&run.pool, opts)) {
-        free(run.result);
-        return false;
+    switch (step) {
+    case STEP_LIMIT:
+        return limit_run(&run->opts, limit_done, run);
+    case STEP_OPEN:
+        return run_open(run);
+    case STEP_OPENKILLED:
+        return run_open_killed(run);
+    default:
+        return run_workload(run, workload_of(step));
     }
-    machine_describe(&run.machine);
-    report_machine(run.out, &run.machine);
-    report_start(run.out, opts);
-    bool good = true;
-    for (run.round = 1; good && run.round <= opts->rounds; run.round++)
-        good = run_round(&run);
-    good = pool_finish(&run.pool) && good;
-    good = run_report(&run) && good;
-    results_free(&run.results);
-    free(run.result);
+}
+
+/* Keys of a store that another run has left: any version may be there. */
+static bool use_existing(struct run *run)
+{
+    run->there = KEYS_ALL;
+    run->keys = run->opts.num;
+    run->low = 0;
+    run->high = EXISTING_VERSION;
+    return place_open(&run->store);
+}
+
+bool run_engine(const struct bench_options *opts, const struct engine *engine, unsigned threads,
+                unsigned round, row_done_fn done, void *arg)
+{
+    struct run run = {.opts = *opts,
+                      .done = done,
+                      .done_arg = arg,
+                      .there = KEYS_NONE,
+                      .round = round,
+                      .memory_before = machine_own_memory_bytes()};
+    run.opts.threads = threads;
+    run.row = calloc(1, sizeof *run.row);
+    run.pass = calloc(1, sizeof *run.pass);
+    bool good = run.row && run.pass && place_init(&run.store, &run.opts, engine) &&
+                (!opts->use_existing || use_existing(&run));
+    for (unsigned i = 0; good && i < opts->step_count; i++)
+        good = run_step(&run, opts->steps[i]);
+    good = place_finish(&run.store) && good;
+    free(run.row);
+    free(run.pass);
     return good;
 }

@@ -13,8 +13,6 @@ pkg_check_modules(LIBDAXCTL REQUIRED IMPORTED_TARGET libdaxctl)
 pkg_check_modules(LIBISAL REQUIRED IMPORTED_TARGET libisal)
 # Inlined from its headers (XXH_INLINE_ALL): needed to build, not to run.
 pkg_check_modules(LIBXXHASH REQUIRED IMPORTED_TARGET libxxhash>=0.8.1)
-# A peer of pmkv-bench; the library does not use it.
-pkg_check_modules(LIBPMEMOBJ REQUIRED IMPORTED_TARGET libpmemobj)
 
 set(PMKV_LIBRARY_MODULES libpmem2 libndctl libdaxctl libisal)
 set(PMKV_LIBRARY_DEPENDENCIES

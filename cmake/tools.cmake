@@ -7,6 +7,7 @@
 
 function(pmkv_program name folder library)
     file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.c)
+    list(FILTER sources EXCLUDE REGEX "/peer_[a-z]+\\.c$") # bench.cmake adds those that can be built
     if(NOT sources)
         message(STATUS "${name}: no sources in ${folder} yet")
         return()

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* libpmkv, through its public header. */
+#include "engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { READS_MAX = 256 };
+
+struct session {
+    struct pmkv *kv;
+    struct pmkv_batch *batch;
+    struct pmkv_read reads[READS_MAX];
+};
+
+static enum engine_status failed(enum pmkv_status status)
+{
+    return engine_fail("%s: %s", pmkv_status_name(status), pmkv_errormsg());
+}
+
+static bool create(const struct engine_setup *setup)
+{
+    struct pmkv_options options;
+    pmkv_options_init(&options);
+    options.geometry = setup->geometry;
+    options.pool_bytes = setup->pool_bytes;
+    options.backend = setup->backend;
+    enum pmkv_status status = pmkv_create(setup->path, &options);
+    if (status != PMKV_OK)
+        failed(status);
+    return status == PMKV_OK;
+}
+
+static void *pmkv_engine_open(const struct engine_setup *setup)
+{
+    if (setup->flush_line)
+        setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
+    if (setup->create && !create(setup))
+        return NULL;
+    struct pmkv_options options;
+    struct pmkv *kv = NULL;
+    pmkv_options_init(&options);
+    options.backend = setup->backend;
+    options.allow_inject = setup->inject;
+    enum pmkv_status status = pmkv_open(setup->path, &options, &kv);
+    if (status != PMKV_OK)
+        failed(status);
+    return kv;
+}
+
+static bool pmkv_engine_close(void *db)
+{
+    struct pmkv *kv = db;
+    enum pmkv_status status = pmkv_close(&kv);
+    if (status != PMKV_OK)
+        failed(status);
+    return status == PMKV_OK;
+}
+
+static void *begin(void *db)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (s && pmkv_batch_new(&s->batch) != PMKV_OK) {
+        free(s);
+        return NULL;
+    }
+    if (s)
+        s->kv = db;
+    return s;
+}
+
+static void end(void *session)
+{
+    struct session *s = session;
+    pmkv_batch_free(&s->batch);
+    free(s);
+}
+
+static enum engine_status put(void *session, const void *key, size_t key_bytes, const void *value,
+                              size_t value_bytes)
+{
+    struct session *s = session;
+    enum pmkv_status status = pmkv_put(s->kv, key, key_bytes, value, value_bytes);
+    return status == PMKV_OK ? ENGINE_OK : failed(status);
+}
+
+static enum engine_status get(void *session, const void *key, size_t key_bytes, void *value,
+                              size_t *value_bytes)
+{
+    struct session *s = session;
+    enum pmkv_status status = pmkv_get(s->kv, key, key_bytes, value, *value_bytes, value_bytes);
+    if (status == PMKV_OK)
+        return ENGINE_OK;
+    return status == PMKV_E_NOT_FOUND ? ENGINE_MISSING : failed(status);
+}
+
+static enum engine_status del(void *session, const void *key, size_t key_bytes)
+{
+    struct session *s = session;
+    enum pmkv_status status = pmkv_delete(s->kv, key, key_bytes);
+    if (status == PMKV_OK)
+        return ENGINE_OK;
+    return status == PMKV_E_NOT_FOUND ? ENGINE_MISSING : failed(status);
+}
+
+static enum engine_status get_many(void *session, struct engine_read *reads, unsigned count,
+                                   size_t key_bytes)
+{
+    struct session *s = session;
+    if (count > READS_MAX)
+        return engine_fail("%u reads in a call, %d at most", count, READS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        s->reads[i] = (struct pmkv_read){.key = reads[i].key,
+                                         .key_bytes = key_bytes,
+                                         .buffer = reads[i].value,
+                                         .buffer_bytes = reads[i].value_bytes};
+    enum pmkv_status status = pmkv_get_many(s->kv, s->reads, count);
+    if (status != PMKV_OK)
+        return failed(status);
+    for (unsigned i = 0; i < count; i++) {
+        status = s->reads[i].status;
+        if (status != PMKV_OK && status != PMKV_E_NOT_FOUND)
+            return failed(status);
+        reads[i].status = status == PMKV_OK ? ENGINE_OK : ENGINE_MISSING;
+        reads[i].value_bytes = s->reads[i].value_bytes;
+    }
+    return ENGINE_OK;
+}
+
+static enum engine_status write_batch(void *session, const struct engine_write *puts,
+                                      unsigned count, size_t key_bytes, size_t value_bytes)
+{
+    struct session *s = session;
+    enum pmkv_status status = PMKV_OK;
+    pmkv_batch_clear(s->batch);
+    for (unsigned i = 0; status == PMKV_OK && i < count; i++)
+        status = pmkv_batch_put(s->batch, puts[i].key, key_bytes, puts[i].value, value_bytes);
+    if (status == PMKV_OK)
+        status = pmkv_write(s->kv, s->batch);
+    return status == PMKV_OK ? ENGINE_OK : failed(status);
+}
+
+static void figures(void *db, struct engine_figures *out)
+{
+    struct pmkv_stats stats;
+    struct pmkv_info info;
+    struct pmkv_health health;
+    if (pmkv_stats(db, &stats) != PMKV_OK || pmkv_info(db, &info) != PMKV_OK ||
+        pmkv_health(db, &health) != PMKV_OK)
+        return;
+    out->media_bytes = stats.media_bytes_written;
+    out->fences = stats.fences;
+    out->index_bytes = stats.index_bytes;
+    out->pool_bytes = info.pool_bytes;
+    out->used_bytes = info.pool_bytes - stats.free_bytes;
+    out->keys = stats.keys;
+    out->faults = stats.faults;
+    out->check_failures = stats.check_failures;
+    out->rebuilt = stats.reads_rebuilt;
+    out->repaired = health.pages_repaired;
+    out->pending = health.pages_pending;
+    out->lost = health.records_lost;
+}
+
+/* Flips and garbage hit one line; poison takes the page. */
+static enum engine_status inject(void *db, enum pmkv_inject_kind kind, const void *key,
+                                 size_t key_bytes, uint64_t seed)
+{
+    struct pmkv_inject spec = {.size = sizeof spec,
+                               .kind = kind,
+                               .target = PMKV_INJECT_AT_KEY,
+                               .unit_bytes = kind == PMKV_INJECT_POISON ? 4096 : 64,
+                               .key = key,
+                               .key_bytes = key_bytes,
+                               .seed = seed,
+                               .count = 1};
+    enum pmkv_status status = pmkv_inject(db, &spec, NULL);
+    if (status == PMKV_OK)
+        return ENGINE_OK;
+    return status == PMKV_E_NOT_FOUND ? ENGINE_MISSING : failed(status);
+}
+
+const struct engine engine_pmkv = {
+    .name = "pmkv",
+    .durable = "always: one fence (files: a shared fdatasync); redundancy and checksums included",
+    .survives_kill = true,
+    .version = pmkv_version,
+    .open = pmkv_engine_open,
+    .close = pmkv_engine_close,
+    .begin = begin,
+    .end = end,
+    .put = put,
+    .get = get,
+    .del = del,
+    .get_many = get_many,
+    .write = write_batch,
+    .figures = figures,
+    .inject = inject,
+};
