@@ -14,6 +14,7 @@ set(timeout_unit 300)
 set(timeout_media 600)
 set(timeout_crash 1200)
 set(timeout_fail 600)
+set(timeout_fuzz 300)
 set(timeout_cli 300)
 set(timeout_stress 600)
 set(timeout_factor 1)
@@ -152,6 +153,8 @@ if(Python3_FOUND)
         pmkv_test_properties(fail/calls fail)
     endif()
 endif()
+
+include(cmake/fuzz.cmake)
 
 # Tests that need more than the rules above say so in their own file.
 include(tests/tests.cmake OPTIONAL)

@@ -8,7 +8,7 @@ set -euo pipefail
 
 packages=(
     gcc libc6-dev cmake ninja-build pkg-config git python3-minimal
-    clang clang-format
+    clang clang-format libclang-rt-14-dev gcovr
     libpmem2-dev libpmemobj-dev libndctl-dev libdaxctl-dev libxxhash-dev libisal-dev
     libjansson-dev libcriterion-dev
     # the virtual machines of tests/vm; their kernel is not installed, tests/vm/kernel.sh unpacks one

@@ -7,6 +7,9 @@
 # Everything that must hold before a change goes in. Stages:
 #   setup      installs missing packages
 #   release    gcc, warnings are errors; the whole test suite
+#   prove      100,000 crash images recovered and judged, docs/proof.md; at most 200 s
+#   fuzz       each fuzz target for 15 s: pools, decoders, text dumps, arguments
+#   coverage   lines and branches of kv/ and recovery/ that the tests run
 #   style      clang-format, the direction of includes
 #   readme     the example of README.md against the installed library, shared, static and by CMake;
 #              what the shared library exports
@@ -80,6 +83,29 @@ stage_release() {
     configure release
     build release
     run_ctest release
+}
+
+stage_prove() {
+    configure release >/dev/null
+    build release prove
+    {
+        echo "--- prove"
+        PMKV_PROVE_BUILD=build/release tools/prove.sh --seconds 200
+    } | tee -a "$summary"
+}
+
+stage_fuzz() {
+    {
+        echo "--- fuzz"
+        tools/fuzz.sh --seconds 15
+    } | tee -a "$summary"
+}
+
+stage_coverage() {
+    {
+        echo "--- coverage"
+        tools/coverage.sh | tee build/coverage.txt | grep -E '^coverage: |^[0-9]+% tests'
+    } | tee -a "$summary"
 }
 
 stage_asan() {
@@ -212,7 +238,7 @@ run_stage() {
 # Without its packages nothing else can be right.
 tools/setup.sh
 stages=(release)
-[ "$quick" ] || stages=(style release readme quickstart clang tsan asan)
+[ "$quick" ] || stages=(style release prove readme quickstart clang tsan asan fuzz coverage)
 for stage in "${stages[@]}"; do
     run_stage "$stage"
 done
