@@ -25,7 +25,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROVE = ["--seed", "1", "--images", "60000", "--seconds", "240", "--per-job", "200", "--faults",
+PROVE = ["--seed", "1", "--images", "20000", "--seconds", "200", "--per-job", "120", "--faults",
          "10", "--fail-fast"]
 TIMEOUT_SECONDS = 400
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # SPDX-FileCopyrightText: 2026 The libpmkv authors
 #
-# usage: tools/prove.sh [--long [--hours H]] [--images N] [--seed N] [OPTION...]
+# usage: tools/prove.sh [--long [--hours H]] [--images N] [--seconds N] [--seed N] [OPTION...]
 #
 # Recovers crash images, with and without faults, judges each and prints one table (docs/proof.md).
 # Without options 100,000 distinct images, which takes minutes; --long recovers 2,000,000, or as many
@@ -34,6 +34,10 @@ while [ $# -gt 0 ]; do
         ;;
     --images)
         images=$2
+        shift
+        ;;
+    --seconds)
+        seconds=$2
         shift
         ;;
     --seed)

@@ -121,32 +121,35 @@ static struct reading read_key(const struct expect *e, struct pmkv *kv, uint32_t
     return g;
 }
 
-static void complain(struct verdict *v, const struct expect *e, const struct reading *g,
-                     uint32_t last)
+static void complain(struct verdict *v, const struct expect *e, const struct reading *g)
 {
     bool flies = e->in_flight >> g->key & 1;
     if (v->text[0])
         return;
     snprintf(v->text, sizeof v->text,
-             "key %u should be version %u%s, is %s with %zu bytes, version %u; %u is there (%s)",
-             g->key, e->now[g->key].version, flies ? " or what is in flight" : "",
-             pmkv_status_name(g->status), g->bytes, g->version, last,
+             "key %u should be version %u%s, is %s with %zu bytes, version %u (%s)", g->key,
+             e->now[g->key].version, flies ? " or what is in flight" : "",
+             pmkv_status_name(g->status), g->bytes, g->version,
              g->status == PMKV_OK ? "" : pmkv_errormsg());
     v->is_wrong = g->status == PMKV_OK;
 }
 
-/* The last version that is there: what was acknowledged before it was fenced. Versions of a few
- * bytes are not told apart. */
-static uint32_t last_there(const struct expect *e, const struct reading *readings)
+/* Does what is there say that the key's record was fenced? Something that stands behind it in the
+ * segment does, and so does a summary. Versions of a few bytes are not told apart. */
+static bool is_vouched_for(const struct expect *e, const struct reading *readings, uint32_t key)
 {
-    uint32_t last = 0;
+    const struct expect_place *p = &e->place[key];
+    if (!p->known || p->sealed)
+        return p->known;
     for (uint32_t i = 0; i < EXPECT_KEYS; i++) {
-        const struct reading *g = &readings[i];
-        uint32_t is = g->states & 1 ? e->now[i].version : g->states & 2 ? e->to[i].version : 0;
-        if (g->status == PMKV_OK && g->bytes >= 8 && is > last)
-            last = is;
+        const struct expect_place *q = &e->place[i];
+        bool there =
+            readings[i].states & 1 && readings[i].status == PMKV_OK && readings[i].bytes >= 8;
+        bool behind = q->row > p->row || (q->row == p->row && q->offset > p->offset && !p->alone);
+        if (i != key && there && q->known && q->segment == p->segment && behind)
+            return true;
     }
-    return last;
+    return false;
 }
 
 struct lost_seen {
@@ -161,11 +164,11 @@ static int see_lost(void *arg, const struct pmkv_lost *lost)
     return 0;
 }
 
-/* Damage beyond the redundancy. What docs/design.md says in section 6: the very last operations
- * may be missing in silence, as long as nothing that was done later is there; and where a range
- * without a name is listed, an older version may be there. */
-static bool may_be(const struct expect *e, const struct reading *g, enum expect_mode mode,
-                   const struct lost_seen *lost, uint32_t last)
+/* Damage beyond the redundancy. What docs/design.md says in section 6: what was hit at the very end
+ * of a segment that has no summary yet may be missing in silence; and where a range without a name
+ * is listed, an older version may be there. */
+static bool may_be(const struct reading *g, enum expect_mode mode, const struct lost_seen *lost,
+                   bool vouched_for)
 {
     if (g->status == PMKV_E_LOST)
         return true;
@@ -173,7 +176,7 @@ static bool may_be(const struct expect *e, const struct reading *g, enum expect_
         return mode == EXPECT_SAFETY;
     if (g->status == PMKV_OK && g->version == 0)
         return false;
-    return mode == EXPECT_SAFETY || lost->ranges > 0 || e->now[g->key].version > last;
+    return mode == EXPECT_SAFETY || lost->ranges > 0 || !vouched_for;
 }
 
 static uint64_t keys_owed(const struct expect *e, bool later)
@@ -207,13 +210,13 @@ void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode
     for (uint32_t i = 0; i < EXPECT_KEYS; i++)
         readings[i] = read_key(e, kv, i, v);
     pmkv_lost_foreach(kv, see_lost, &lost);
-    uint32_t last = last_there(e, readings);
     for (uint32_t i = 0; i < EXPECT_KEYS; i++) {
         const struct reading *g = &readings[i];
         if (g->states || mode == EXPECT_ALL)
             v->states &= g->states;
-        if (g->states == 0 && (mode == EXPECT_ALL || !may_be(e, g, mode, &lost, last)))
-            complain(v, e, g, last);
+        if (g->states == 0 &&
+            (mode == EXPECT_ALL || !may_be(g, mode, &lost, is_vouched_for(e, readings, i))))
+            complain(v, e, g);
     }
     if (mode == EXPECT_ALL && !v->text[0])
         judge_whole(e, kv, &lost, v);

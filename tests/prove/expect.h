@@ -21,7 +21,16 @@ struct expect_value {
     uint32_t version, bytes;
 };
 
+/* Where the record of what was acknowledged stands. */
+struct expect_place {
+    bool known;
+    bool sealed; /* a durable summary names it */
+    bool alone;  /* in a row the cleaner stored: what stands behind it there says nothing of it */
+    uint32_t segment, row, offset;
+};
+
 struct expect {
+    struct expect_place place[EXPECT_KEYS];
     struct expect_value now[EXPECT_KEYS], to[EXPECT_KEYS];
     uint32_t in_flight; /* bit per key: `to` is what the operation in flight makes of it */
     uint32_t last_version;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "kv/open.h"
+#include "kv/segment.h"
 #include "prove.h"
 
 /* Sixteen segments of eight rows of eight data pages, or of four rows. */
@@ -89,10 +90,46 @@ static void one_image(struct run *r, const struct pending *p, uint64_t number, u
     recover_image(r, image, &cut);
 }
 
+/* Is the segment's header on the medium that of a sealed one? Any copy will do: of a header that is
+ * being written either may be what recovery finds. */
+static bool is_sealed(struct run *r, uint32_t segment)
+{
+    uint8_t page[2 * LINE_BYTES];
+    struct segment_header h[2];
+    sim_peek_durable(r->media, layout_slice_off(&r->layout, segment, 0), page, sizeof page);
+    memcpy(h, page, sizeof h);
+    return h[h[1].version > h[0].version].state == SEGMENT_SEALED;
+}
+
+/* Kept for the instants at which there is no store to ask: nothing moves while it opens or closes.
+ */
+static void note_places(struct run *r)
+{
+    for (uint32_t i = 0; i < EXPECT_KEYS && r->kv; i++) {
+        struct expect_place *p = &r->expect.place[i];
+        size_t length;
+        const char *name = expect_key(i, &length);
+        struct index_find f;
+        struct slot_ref ref;
+        *p = (struct expect_place){0};
+        index_find_begin(r->kv->index, key_hash(name, length), &f);
+        if (!index_find_next(&f, &ref) || pos_is_lost((struct log_pos){slot_position(ref.slot)}))
+            continue;
+        struct row_place at = pos_place(&r->kv->shape, (struct log_pos){slot_position(ref.slot)});
+        *p = (struct expect_place){.known = true,
+                                   .sealed = is_sealed(r, at.segment),
+                                   .alone = r->kv->segments[at.segment].packed,
+                                   .segment = at.segment,
+                                   .row = at.row,
+                                   .offset = at.offset};
+    }
+}
+
 /* All images of some instants, a few of all others, so that a job makes about per_job of them. */
 static void cut_power(struct run *r, struct media *m)
 {
     struct pending p;
+    note_places(r);
     pending_take(&p, m, r->setting->pages);
     uint64_t salt = test_mix(r->seed + r->instant * 0x10001);
     uint64_t all = choices_count(&p), instants = r->instants_ahead ? r->instants_ahead : 1;
