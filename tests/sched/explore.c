@@ -109,22 +109,29 @@ static void reopen(struct world *w)
 
 /* --- crashes ---------------------------------------------------------------------------------- */
 
-static void take_image(struct world *w, struct media *m)
+void world_image(struct world *w, bool none)
 {
+    struct media *m = w->media;
     struct crash_choice c =
         crash_make_choice(&w->rng, (unsigned)test_rng_below(&w->rng, 12), sim_pending_count(m));
+    if (w->image_count == WORLD_IMAGES)
+        return;
+    bool points = sched_has_points(); /* history and medium are of one instant */
+    sched_quiet(true);
     w->images[w->image_count].at = w->instants;
     w->images[w->image_count].h = w->h;
-    w->images[w->image_count++].media = crash_image(m, crash_choose, &c);
+    w->images[w->image_count++].media = crash_image(m, none ? sim_choose_none : crash_choose, &c);
+    sched_quiet(!points);
 }
 
 static void instant(void *arg, struct media *m)
 {
     struct world *w = arg;
+    (void)m;
     w->instants++;
-    for (uint32_t i = 0; i + 1 < WORLD_IMAGES; i++)
-        if (w->image_at[i] == w->instants && w->image_count + 1 < WORLD_IMAGES)
-            take_image(w, m);
+    for (uint32_t i = 0; i < WORLD_INSTANTS; i++)
+        if (w->image_at[i] == w->instants)
+            world_image(w, false);
 }
 
 /* I1: after a crash records of equal size are put where the lost ones may have been, and the power
@@ -166,8 +173,8 @@ static void recover_image(const struct world *of, uint32_t number)
 
 static void choose_instants(struct world *w)
 {
-    w->with_images = w->script->pairs || all.number % IMAGES_ONE_IN == 0;
-    for (uint32_t i = 0; i + 1 < WORLD_IMAGES && w->with_images; i++)
+    w->with_images = all.number % (w->script->pairs ? 8 * IMAGES_ONE_IN : IMAGES_ONE_IN) == 0;
+    for (uint32_t i = 0; i < WORLD_INSTANTS && w->with_images; i++)
         w->image_at[i] = 1 + (uint32_t)test_rng_below(&w->rng, all.instants + 1);
 }
 
@@ -210,7 +217,7 @@ static uint32_t run_plan(const struct sched_script *script, const struct sched_p
     cr_assert(!outcome.failed, "%s: %s", all.where, outcome.text);
     all.instants = w->instants;
     if (w->kv && w->with_images)
-        take_image(w, w->media);
+        world_image(w, false);
     if (w->kv) {
         judge_counts(w, read_all(w));
         judge(&w->h, "at the end");

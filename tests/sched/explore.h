@@ -10,9 +10,10 @@
  *      each key at the end
  *   2. nothing is damaged that the script did not damage, nothing lost; counts are right (I5, I13,
  *      live units, keys); the store closes and, in a sample, is opened again and scrubbed
- *   3. of some runs crash images were taken on the way or at the end: recovered, their history with
- * the operations that had not returned holds as well; then two values of equal size are put, the
- *      power goes once more and it still holds (I1)
+ *   3. of some runs crash images were taken on the way or at the end; of all, where a get has
+ *      returned what a put or batch that has not returned wrote, without the pending lines (I2):
+ * recovered, their history with the operations that had not returned holds as well; then two values
+ * of equal size are put, the power goes once more and it still holds (I1)
  *
  * A failure names its plan: PMKV_SCHED_PLAN=PLAN with the test's --filter runs that one alone.
  * PMKV_SCHED_SEED is another seed; PMKV_SCHED_MORE=N makes N times as many schedules;
@@ -24,7 +25,7 @@
 #include "crash/crash_run.h"
 #include "history.h"
 
-enum { WORLD_IMAGES = 3 };
+enum { WORLD_INSTANTS = 2, WORLD_IMAGES = WORLD_INSTANTS + 3 };
 
 struct world {
     const struct sched_script *script;
@@ -39,7 +40,7 @@ struct world {
     /* Instants of this run, and at which of them images are taken. */
     struct test_rng rng;
     bool with_images;
-    uint32_t instants, image_at[WORLD_IMAGES], image_count;
+    uint32_t instants, image_at[WORLD_INSTANTS], image_count;
     struct {
         uint32_t at;
         struct media *media;
@@ -55,7 +56,7 @@ struct sched_script {
     uint32_t most_faults; /* pages the script may damage */
     bool background;      /* the script opens and closes the store itself */
     bool reopens;         /* every run ends with a close and an open */
-    bool pairs;           /* pairs of preemptions, and images of every run */
+    bool pairs;           /* pairs of preemptions */
     void (*names)(struct world *w);
     void (*prepare)(struct world *w); /* once: what is in the pool */
     void (*arrange)(struct world *w); /* before each run */
@@ -84,6 +85,9 @@ void do_repair(struct world *w);
 /* The lane's segment takes no more rows: the next write takes another one; or has taken it. */
 void do_leave_segment(struct world *w);
 void do_take_segment(struct world *w);
+
+/* The power goes now; with `none` no line that is pending survives. Judged after the run. */
+void world_image(struct world *w, bool none);
 
 struct pmkv_options world_options(const struct world *w);
 void world_open(struct world *w);

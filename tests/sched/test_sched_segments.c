@@ -173,7 +173,7 @@ Test(sched_segments, get_against_the_same_key_at_the_same_place)
                                    .threads = 2,
                                    .keys = 2,
                                    .lanes = 1,
-                                   .schedules = 800,
+                                   .schedules = 3000,
                                    .pairs = true,
                                    .prepare = keys_alone,
                                    .arrange = note_segment,

@@ -105,6 +105,17 @@ void do_delete(struct world *w, uint32_t key)
         expect_ok(s, "delete", key);
 }
 
+/* I2: what a read has shown must survive, also when its writer has not returned yet. */
+static void expect_durable(struct world *w, uint32_t key, uint32_t version)
+{
+    for (uint32_t i = 0; i < w->h.count && version && sched_is_running(); i++) {
+        const struct op *op = &w->h.ops[i];
+        uint32_t count = op->kind == OP_PUT ? 1 : op->kind == OP_BATCH ? op->count : 0;
+        if (op->end == OP_PENDING && key - op->key < count && version - op->version < count)
+            world_image(w, true);
+    }
+}
+
 void do_get(struct world *w, uint32_t key)
 {
     const char *name = w->names[key];
@@ -119,6 +130,7 @@ void do_get(struct world *w, uint32_t key)
     op->version = (uint32_t)version;
     history_end(&w->h, op);
     free(value);
+    expect_durable(w, key, (uint32_t)version);
     if (s != PMKV_E_NOT_FOUND)
         expect_ok(s, "get", key);
 }
