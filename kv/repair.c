@@ -60,8 +60,8 @@ static enum repair_outcome write_page(struct pmkv *kv, uint64_t off, const uint8
         note_repaired(kv, off);
         return REPAIR_DONE;
     }
-    if (rc == -ENODEV || medium_in_doubt(kv, off))
-        return REPAIR_LATER;
+    if (rc != -EIO || medium_in_doubt(kv, off))
+        return REPAIR_LATER; /* no other error is a verdict on the page */
     note_retired(kv, off);
     return REPAIR_RETIRED;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* A row is retired while it holds records; the process dies before they were moved out of it. */
+/* A row is retired while it holds records; the process dies before they were moved out of it. And
+ * what is no reason to retire one. */
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kv/store.h"
 #include "pmkv.h"
+#include "recovery/media.h"
 
 enum { KEYS = 20, VALUE_BYTES = 50000, PATH_BYTES = 64 };
 
@@ -57,8 +61,8 @@ static struct pmkv *fill_pool(void)
     return kv;
 }
 
-/* Poison that cannot be cleared, met by a get. */
-static void spoil(struct pmkv *kv, const char *key)
+/* Poison, met by a get. */
+static void spoil(struct pmkv *kv, const char *key, bool clear_fails)
 {
     const struct pmkv_inject spec = {.size = sizeof spec,
                                      .kind = PMKV_INJECT_POISON,
@@ -67,7 +71,7 @@ static void spoil(struct pmkv *kv, const char *key)
                                      .key = key,
                                      .key_bytes = strlen(key),
                                      .count = 1,
-                                     .clear_fails = true};
+                                     .clear_fails = clear_fails};
     void *got;
     size_t bytes;
     cr_assert_eq(pmkv_inject(kv, &spec, NULL), PMKV_OK);
@@ -86,8 +90,8 @@ static void copy_at_second(void *arg, const struct pmkv_event *event)
 static void retire_two_rows(struct pmkv *kv)
 {
     int retired = 0;
-    spoil(kv, "key 5");
-    spoil(kv, "key 9");
+    spoil(kv, "key 5", true);
+    spoil(kv, "key 9", true);
     cr_assert_eq(pmkv_set_event_fn(kv, copy_at_second, &retired), PMKV_OK);
     cr_assert_eq(pmkv_repair(kv, NULL), PMKV_OK);
     cr_assert_eq(pmkv_set_event_fn(kv, NULL, NULL), PMKV_OK);
@@ -136,5 +140,43 @@ Test(retired_row, keeps_its_records_through_a_clean_close, .fini = remove_pools)
     retire_two_rows(kv);
     cr_assert_eq(pmkv_close(&kv), PMKV_OK);
     expect_all_keys(path);
+    expect_all_keys(path);
+}
+
+static int refusal;
+
+static int refuse_write(struct media *m, uint64_t off, const void *page)
+{
+    (void)m;
+    (void)off;
+    (void)page;
+    return refusal;
+}
+
+/* The page may be good: the system had no memory or no block for its repair. Only -EIO says that it
+ * cannot be cleared. */
+Test(retired_row, a_repair_that_lacks_resources_waits_and_retires_nothing, .fini = remove_pools)
+{
+    static const int refusals[] = {-ENOMEM, -ENOSPC, -ENODEV};
+    struct pmkv *kv = fill_pool();
+    const struct media_ops *ops = kv->vol.media->ops;
+    struct media_ops refusing = *ops;
+    struct pmkv_health health;
+    uint64_t left;
+    refusing.recovery_write = refuse_write;
+    spoil(kv, "key 5", false);
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        refusal = refusals[i];
+        kv->vol.media->ops = &refusing;
+        cr_assert_eq(pmkv_repair(kv, &left), PMKV_OK);
+        kv->vol.media->ops = ops;
+        cr_expect_eq(left, 1, "%s: %llu pages wait", strerror(-refusal), (unsigned long long)left);
+        cr_assert_eq(pmkv_health(kv, &health), PMKV_OK);
+        cr_expect_eq(health.pages_retired, 0, "%s retired a page", strerror(-refusal));
+    }
+    cr_assert_eq(pmkv_repair(kv, &left), PMKV_OK);
+    cr_assert_eq(pmkv_health(kv, &health), PMKV_OK);
+    cr_expect(left == 0 && health.pages_repaired == 1 && health.pages_retired == 0);
+    cr_assert_eq(pmkv_close(&kv), PMKV_OK);
     expect_all_keys(path);
 }
