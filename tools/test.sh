@@ -9,6 +9,8 @@
 #   release    gcc, warnings are errors; the whole test suite
 #   prove      100,000 crash images recovered and judged, docs/proof.md; at most 200 s
 #   fuzz       each fuzz target for 15 s: pools, decoders, text dumps, arguments
+#   vm         the kernel's real drivers of persistent memory, in an emulated machine (about 7 min);
+#              SKIPPED with the reason where that cannot run
 #   coverage   lines and branches of kv/ and recovery/ that the tests run
 #   style      clang-format, the direction of includes
 #   readme     the example of README.md against the installed library, shared, static and by CMake;
@@ -99,6 +101,17 @@ stage_fuzz() {
         echo "--- fuzz"
         tools/fuzz.sh --seconds 15
     } | tee -a "$summary"
+}
+
+# What cannot run here is no failure, but the summary says so.
+stage_vm() {
+    local output=build/vm-output.txt code=0
+    tests/vm/run.sh 2>&1 | tee "$output" || code=$?
+    {
+        echo "--- vm"
+        grep -E '^(FAIL|SKIP|vm:)' "$output" || true
+    } >>"$summary"
+    [ "$code" -eq 0 ] || [ "$code" -eq 77 ]
 }
 
 stage_coverage() {
@@ -238,7 +251,7 @@ run_stage() {
 # Without its packages nothing else can be right.
 tools/setup.sh
 stages=(release)
-[ "$quick" ] || stages=(style release prove readme quickstart clang tsan asan fuzz coverage)
+[ "$quick" ] || stages=(style release prove readme quickstart clang tsan asan vm fuzz coverage)
 for stage in "${stages[@]}"; do
     run_stage "$stage"
 done
