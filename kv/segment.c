@@ -94,20 +94,29 @@ static uint32_t mend_headers(struct pmkv *kv, uint32_t segment)
     return mended;
 }
 
-int segment_write_headers(struct pmkv *kv, uint32_t segment)
+/* One version of the header, in every column; header_lock. */
+static int write_version(struct pmkv *kv, uint32_t segment, uint32_t *taken)
 {
-    uint32_t taken = 0, columns = kv->vol.layout.columns;
-    pthread_mutex_lock(&kv->header_lock);
+    uint32_t columns = kv->vol.layout.columns;
     uint64_t version = counter_next(kv, 2); /* odd and even in turn: the other line */
-    if (version == 0) {
-        pthread_mutex_unlock(&kv->header_lock);
+    if (version == 0)
         return -EIO;
-    }
     version += ~(version ^ kv->segments[segment].header_version) & 1;
     kv->segments[segment].header_version = version;
-    int rc = store_headers(kv, segment, 0, columns / 2, &taken);
-    if (rc == 0)
-        rc = store_headers(kv, segment, columns / 2, columns, &taken);
+    int rc = store_headers(kv, segment, 0, columns / 2, taken);
+    return rc ? rc : store_headers(kv, segment, columns / 2, columns, taken);
+}
+
+/* With few columns both lines hold the same in the end: were the newer one damaged in every column,
+ * the older would speak of an earlier state of the segment, and all in it was gone without a word.
+ */
+int segment_write_headers(struct pmkv *kv, uint32_t segment)
+{
+    uint32_t taken = 0;
+    pthread_mutex_lock(&kv->header_lock);
+    int rc = write_version(kv, segment, &taken);
+    if (rc == 0 && kv->vol.layout.columns <= 2)
+        rc = write_version(kv, segment, &taken);
     pthread_mutex_unlock(&kv->header_lock);
     if (rc == 0 && taken == 0 && mend_headers(kv, segment) == 0)
         return err_fact(-EIO, "no copy of the header of segment %u could be stored", segment);

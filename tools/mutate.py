@@ -25,7 +25,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROVE = ["--seed", "1", "--images", "20000", "--seconds", "200", "--per-job", "120", "--faults",
+PROVE = ["--seed", "1", "--images", "15000", "--seconds", "150", "--per-job", "100", "--faults",
          "10", "--fail-fast"]
 TIMEOUT_SECONDS = 400
 
@@ -123,13 +123,13 @@ def judge(tree, mutant):
 
 def healthy(tree, mutants):
     """Without a defect every test passes, else being caught would say nothing."""
-    for test, *arguments in sorted({(m.test, *m.arguments) for m in mutants}):
+    for test in sorted({m.test for m in mutants}):
         made = tree.make(target_of(test))
         if made.returncode:
             sys.exit(made.stdout)
-        passed, text = tree.test(test, arguments)
+        passed, text = tree.test(test, [])
         if not passed:
-            sys.exit(f"{test} {' '.join(arguments)} fails without any defect: {text}")
+            sys.exit(f"{test} fails without any defect: {text}")
 
 
 def main():
