@@ -18,9 +18,9 @@
 /* Marks a directory as ours: --force removes no other. */
 static const char marker[] = "made-by-pmkv-bench";
 
-static bool place_failed(const char *what, const struct bench_place *store)
+static bool place_failed(const char *what, const struct bench_place *place)
 {
-    fprintf(stderr, "pmkv-bench: %s: %s %s: %s\n", store->engine->name, what, store->path,
+    fprintf(stderr, "pmkv-bench: %s: %s %s: %s\n", place->engine->name, what, place->path,
             engine_failure());
     return false;
 }
@@ -120,140 +120,140 @@ static bool is_a_pool(const char *path)
            status == PMKV_E_VERSION;
 }
 
-static bool is_ours(const struct bench_place *store)
+static bool is_ours(const struct bench_place *place)
 {
-    char path[sizeof store->path + sizeof marker + 1];
-    snprintf(path, sizeof path, "%s/%s", store->path, marker);
-    return store->engine->directory ? access(path, F_OK) == 0 : is_a_pool(store->path);
+    char path[sizeof place->path + sizeof marker + 1];
+    snprintf(path, sizeof path, "%s/%s", place->path, marker);
+    return place->engine->directory ? access(path, F_OK) == 0 : is_a_pool(place->path);
 }
 
 /* Makes room for the store. A device keeps its node. */
-static bool clear_path(const struct bench_place *store)
+static bool clear_path(const struct bench_place *place)
 {
     struct stat st;
-    bool directory = store->engine->directory;
-    if (stat(store->path, &st) != 0 || (!directory && (!S_ISREG(st.st_mode) || st.st_size == 0)))
+    bool directory = place->engine->directory;
+    if (stat(place->path, &st) != 0 || (!directory && (!S_ISREG(st.st_mode) || st.st_size == 0)))
         return true;
-    if (!store->opts->force) {
+    if (!place->opts->force) {
         fprintf(stderr, "pmkv-bench: %s exists: remove it, choose another --pool, or --force\n",
-                store->path);
+                place->path);
         return false;
     }
-    if (!is_ours(store)) {
+    if (!is_ours(place)) {
         fprintf(stderr, "pmkv-bench: %s is no pool, or is in use: it is left as it is\n",
-                store->path);
+                place->path);
         return false;
     }
     if (directory)
-        remove_directory(store->path);
-    else if (unlink(store->path) != 0)
+        remove_directory(place->path);
+    else if (unlink(place->path) != 0)
         perror("pmkv-bench: remove the old pool");
-    return stat(store->path, &st) != 0;
+    return stat(place->path, &st) != 0;
 }
 
-bool place_init(struct bench_place *store, const struct bench_options *opts,
+bool place_init(struct bench_place *place, const struct bench_options *opts,
                 const struct engine *engine)
 {
-    memset(store, 0, sizeof *store);
-    store->opts = opts;
-    store->engine = engine;
-    store->threads = opts->threads;
-    snprintf(store->path, sizeof store->path, engine->directory ? "%s.%s" : "%s", opts->pool_path,
+    memset(place, 0, sizeof *place);
+    place->opts = opts;
+    place->engine = engine;
+    place->threads = opts->threads;
+    snprintf(place->path, sizeof place->path, engine->directory ? "%s.%s" : "%s", opts->pool_path,
              engine->name);
     if (opts->use_existing)
         return true;
     catch_signals();
-    return clear_path(store);
+    return clear_path(place);
 }
 
-static bool make_directory(const struct bench_place *store)
+static bool make_directory(const struct bench_place *place)
 {
-    char path[sizeof store->path + sizeof marker + 1];
-    snprintf(path, sizeof path, "%s/%s", store->path, marker);
-    FILE *f = mkdir(store->path, 0700) == 0 ? fopen(path, "we") : NULL;
+    char path[sizeof place->path + sizeof marker + 1];
+    snprintf(path, sizeof path, "%s/%s", place->path, marker);
+    FILE *f = mkdir(place->path, 0700) == 0 ? fopen(path, "we") : NULL;
     if (!f) {
-        fprintf(stderr, "pmkv-bench: make %s: %s\n", store->path, strerror(errno));
+        fprintf(stderr, "pmkv-bench: make %s: %s\n", place->path, strerror(errno));
         return false;
     }
     fclose(f);
     return true;
 }
 
-static bool open_or_create(struct bench_place *store, bool create)
+static bool open_or_create(struct bench_place *place, bool create)
 {
-    const struct bench_options *opts = store->opts;
-    struct engine_setup setup = {.path = store->path,
+    const struct bench_options *opts = place->opts;
+    struct engine_setup setup = {.path = place->path,
                                  .create = create,
                                  .flush_line = opts->flush_line,
                                  .inject = opts->fault_count > 0,
                                  .num = opts->num,
                                  .key_bytes = opts->key_bytes,
                                  .value_bytes = opts->value_bytes,
-                                 .threads = store->threads,
+                                 .threads = place->threads,
                                  .pool_bytes = options_pool_bytes(opts),
                                  .geometry = opts->geometry,
                                  .backend = opts->backend};
-    store->db = store->engine->open(&setup);
-    return store->db || place_failed(create ? "create" : "open", store);
+    place->db = place->engine->open(&setup);
+    return place->db || place_failed(create ? "create" : "open", place);
 }
 
-bool place_open(struct bench_place *store)
+bool place_open(struct bench_place *place)
 {
-    return open_or_create(store, false);
+    return open_or_create(place, false);
 }
 
-bool place_close(struct bench_place *store)
+bool place_close(struct bench_place *place)
 {
-    void *db = store->db;
-    store->db = NULL;
-    return !db || store->engine->close(db) || place_failed("close", store);
+    void *db = place->db;
+    place->db = NULL;
+    return !db || place->engine->close(db) || place_failed("close", place);
 }
 
-static void place_remove(struct bench_place *store)
+static void place_remove(struct bench_place *place)
 {
     struct stat st;
-    bool there = store->made && stat(store->path, &st) == 0;
-    if (there && store->engine->directory)
-        remove_directory(store->path);
+    bool there = place->made && stat(place->path, &st) == 0;
+    if (there && place->engine->directory)
+        remove_directory(place->path);
     else if (there && S_ISREG(st.st_mode))
-        unlink(store->path);
-    store->made = false;
+        unlink(place->path);
+    place->made = false;
     remove_when_interrupted("", false);
 }
 
-bool place_renew(struct bench_place *store)
+bool place_renew(struct bench_place *place)
 {
-    if (!place_close(store))
+    if (!place_close(place))
         return false;
-    place_remove(store);
-    if (store->engine->directory && !make_directory(store))
+    place_remove(place);
+    if (place->engine->directory && !make_directory(place))
         return false;
-    store->made = true;
-    if (!store->opts->keep_pool)
-        remove_when_interrupted(store->path, store->engine->directory);
-    if (open_or_create(store, true))
+    place->made = true;
+    if (!place->opts->keep_pool)
+        remove_when_interrupted(place->path, place->engine->directory);
+    if (open_or_create(place, true))
         return true;
-    place_remove(store);
+    place_remove(place);
     return false;
 }
 
-bool place_finish(struct bench_place *store)
+bool place_finish(struct bench_place *place)
 {
-    bool good = place_close(store);
-    if (!store->opts->keep_pool)
-        place_remove(store);
+    bool good = place_close(place);
+    if (!place->opts->keep_pool)
+        place_remove(place);
     return good;
 }
 
-struct engine_figures place_figures_now(const struct bench_place *store)
+struct engine_figures place_figures_now(const struct bench_place *place)
 {
     struct engine_figures f;
     memset(&f, 0xff, sizeof f); /* every field ENGINE_UNKNOWN */
-    if (store->engine->figures)
-        store->engine->figures(store->db, &f);
-    if (store->engine->directory)
-        f.pool_bytes = f.used_bytes = for_files(store->path, file_bytes);
-    if (f.media_bytes == ENGINE_UNKNOWN && store->engine->writes_by_calls)
+    if (place->engine->figures)
+        place->engine->figures(place->db, &f);
+    if (place->engine->directory && place->engine->survives_kill)
+        f.pool_bytes = f.used_bytes = for_files(place->path, file_bytes);
+    if (f.media_bytes == ENGINE_UNKNOWN && place->engine->writes_by_calls)
         f.media_bytes = machine_written_bytes();
     return f;
 }

@@ -24,16 +24,16 @@ struct bench_place {
 };
 
 /* All return false after printing why. */
-bool place_init(struct bench_place *store, const struct bench_options *opts,
+bool place_init(struct bench_place *place, const struct bench_options *opts,
                 const struct engine *engine);
 /* A new, empty, open store in place of the one there is. */
-bool place_renew(struct bench_place *store);
-bool place_open(struct bench_place *store);
-bool place_close(struct bench_place *store);
+bool place_renew(struct bench_place *place);
+bool place_open(struct bench_place *place);
+bool place_close(struct bench_place *place);
 /* Closes the store and, unless --keep, removes it. */
-bool place_finish(struct bench_place *store);
+bool place_finish(struct bench_place *place);
 
 /* What the engine counts, and what the file system does. */
-struct engine_figures place_figures_now(const struct bench_place *store);
+struct engine_figures place_figures_now(const struct bench_place *place);
 
 #endif

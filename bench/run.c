@@ -23,7 +23,7 @@ struct run {
     struct bench_options opts; /* of this run: one engine, one number of threads */
     row_done_fn done;
     void *done_arg;
-    struct bench_place store;
+    struct bench_place place;
     struct row *row;   /* of the step that runs; large */
     struct pass *pass; /* the same */
     enum keys_there there;
@@ -38,8 +38,8 @@ static void next_pass(struct run *run, const struct workload *load)
     const struct bench_options *opts = &run->opts;
     struct pass *pass = run->pass;
     memset(pass, 0, sizeof *pass);
-    pass->engine = run->store.engine;
-    pass->db = run->store.db;
+    pass->engine = run->place.engine;
+    pass->db = run->place.db;
     pass->sequential = load->step == STEP_FILLSEQ;
     pass->version = run->high + 1;
     pass->low = run->low;
@@ -75,7 +75,7 @@ static void take_state(struct run *run, const struct workload *load)
 
 static bool renew(struct run *run)
 {
-    if (!place_renew(&run->store))
+    if (!place_renew(&run->place))
         return false;
     run->there = KEYS_NONE;
     run->keys = 0;
@@ -106,7 +106,7 @@ static bool prepare(struct run *run, enum step step, enum keys_there before)
     struct fault_run none = {0};
     if (run_pass(run, workload_of(STEP_FILLRANDOM), &none))
         return true;
-    fprintf(stderr, "pmkv-bench: %s: fill before %s: %s\n", run->store.engine->name,
+    fprintf(stderr, "pmkv-bench: %s: fill before %s: %s\n", run->place.engine->name,
             step_name(step), run->row->m.failure);
     return false;
 }
@@ -118,7 +118,7 @@ static void start_row(struct run *run, const char *name, unsigned ops_per_call,
 {
     struct row *row = run->row;
     memset(row, 0, sizeof *row);
-    snprintf(row->engine, sizeof row->engine, "%s", run->store.engine->name);
+    snprintf(row->engine, sizeof row->engine, "%s", run->place.engine->name);
     snprintf(row->name, sizeof row->name, "%s", name);
     for (unsigned i = 0; limits && i < 2; i++)
         snprintf(row->limits[i], sizeof row->limits[i], "%s", limits[i] ? limits[i] : "");
@@ -147,7 +147,7 @@ static double writes_of(const struct workload *load, double ops)
 static void take_store_figures(struct run *run, const struct workload *load,
                                const struct engine_figures *before)
 {
-    struct engine_figures after = place_figures_now(&run->store);
+    struct engine_figures after = place_figures_now(&run->place);
     struct store_figures *s = &run->row->store;
     double ops = (double)run->row->m.ops;
     double record = (double)(run->opts.key_bytes + run->opts.value_bytes);
@@ -176,16 +176,16 @@ static bool skip(struct run *run, enum step step, const char *why)
 
 static bool run_workload(struct run *run, const struct workload *load)
 {
-    const char *misfit = workload_misfit(load, run->store.engine);
+    const char *misfit = workload_misfit(load, run->place.engine);
     if (misfit)
         return skip(run, load->step, misfit);
     if (!prepare(run, load->step, load->before))
         return false;
     start_row(run, step_name(load->step), load->batched ? run->opts.batch : 1, load->limits);
-    if (load->step == STEP_MULTIREADRANDOM && !run->store.engine->get_many)
+    if (load->step == STEP_MULTIREADRANDOM && !run->place.engine->get_many)
         snprintf(run->row->note, sizeof run->row->note, "no batched reads: gets one by one");
     struct fault_run faults = {.faults = run->opts.faults, .count = run->opts.fault_count};
-    struct engine_figures before = place_figures_now(&run->store);
+    struct engine_figures before = place_figures_now(&run->place);
     bool good = run_pass(run, load, &faults);
     run->row->faults = faults.figures;
     if (good)
@@ -207,10 +207,10 @@ static void limit_done(void *arg, enum limit_kind kind, const struct measure_res
 /* Reads every key that must be there, unmeasured. */
 static bool verify(struct run *run)
 {
-    struct engine_figures f = place_figures_now(&run->store);
+    struct engine_figures f = place_figures_now(&run->place);
     if (f.keys != ENGINE_UNKNOWN && f.keys != run->keys) {
         fprintf(stderr, "pmkv-bench: %s: after an open: %llu keys, not %llu\n",
-                run->store.engine->name, (unsigned long long)f.keys, (unsigned long long)run->keys);
+                run->place.engine->name, (unsigned long long)f.keys, (unsigned long long)run->keys);
         return false;
     }
     struct row *measured = run->row;
@@ -218,7 +218,7 @@ static bool verify(struct run *run)
     run->row = calloc(1, sizeof *run->row);
     bool good = run->row && run_pass(run, workload_of(STEP_READRANDOM), &none);
     if (!good)
-        fprintf(stderr, "pmkv-bench: %s: after an open: %s\n", run->store.engine->name,
+        fprintf(stderr, "pmkv-bench: %s: after an open: %s\n", run->place.engine->name,
                 run->row ? run->row->m.failure : "out of memory");
     free(run->row);
     run->row = measured;
@@ -233,7 +233,7 @@ static bool timed_open(struct run *run, enum step step, double close_ms)
     struct machine_sample before, after;
     machine_sample(&before);
     uint64_t from = clock_wall_ns(), cpu = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
-    if (!place_open(&run->store))
+    if (!place_open(&run->place))
         return false;
     uint64_t took = clock_wall_ns() - from;
     machine_sample(&after);
@@ -254,12 +254,12 @@ static bool timed_open(struct run *run, enum step step, double close_ms)
 
 static bool run_open(struct run *run)
 {
-    if (run->store.engine == &engine_limit)
+    if (run->place.engine == &engine_limit)
         return skip(run, STEP_OPEN, "nothing to find the records by");
     if (!prepare(run, STEP_OPEN, KEYS_ALL))
         return false;
     uint64_t from = clock_wall_ns();
-    if (!place_close(&run->store))
+    if (!place_close(&run->place))
         return false;
     return timed_open(run, STEP_OPEN, (double)(clock_wall_ns() - from) / 1e6);
 }
@@ -269,7 +269,7 @@ static bool kill_a_writer(struct run *run)
 {
     const struct bench_options *opts = &run->opts;
     char arguments[9][128];
-    snprintf(arguments[0], 128, "--engine=%s", run->store.engine->name);
+    snprintf(arguments[0], 128, "--engine=%s", run->place.engine->name);
     snprintf(arguments[1], 128, "--num=%llu", (unsigned long long)opts->num);
     snprintf(arguments[2], 128, "--key-size=%zu", opts->key_bytes);
     snprintf(arguments[3], 128, "--value-size=%zu", opts->value_bytes);
@@ -291,7 +291,7 @@ static bool kill_a_writer(struct run *run)
     if (pid < 0 || kill(pid, SIGKILL) != 0 || waitpid(pid, &status, 0) != pid ||
         !WIFSIGNALED(status)) {
         fprintf(stderr, "pmkv-bench: %s: the writer that was to be killed had ended by itself\n",
-                run->store.engine->name);
+                run->place.engine->name);
         return false;
     }
     return true;
@@ -299,9 +299,9 @@ static bool kill_a_writer(struct run *run)
 
 static bool run_open_killed(struct run *run)
 {
-    if (!run->store.engine->survives_kill)
+    if (!run->place.engine->survives_kill)
         return skip(run, STEP_OPENKILLED, "nothing outlives the process");
-    if (!prepare(run, STEP_OPENKILLED, KEYS_ALL) || !place_close(&run->store) ||
+    if (!prepare(run, STEP_OPENKILLED, KEYS_ALL) || !place_close(&run->place) ||
         !kill_a_writer(run))
         return false;
     if (run->high < EXISTING_VERSION + 1)
@@ -332,7 +332,7 @@ static bool use_existing(struct run *run)
     run->keys = run->opts.num;
     run->low = 0;
     run->high = EXISTING_VERSION;
-    return place_open(&run->store);
+    return place_open(&run->place);
 }
 
 bool run_engine(const struct bench_options *opts, const struct engine *engine, unsigned threads,
@@ -347,11 +347,11 @@ bool run_engine(const struct bench_options *opts, const struct engine *engine, u
     run.opts.threads = threads;
     run.row = calloc(1, sizeof *run.row);
     run.pass = calloc(1, sizeof *run.pass);
-    bool good = run.row && run.pass && place_init(&run.store, &run.opts, engine) &&
+    bool good = run.row && run.pass && place_init(&run.place, &run.opts, engine) &&
                 (!opts->use_existing || use_existing(&run));
     for (unsigned i = 0; good && i < opts->step_count; i++)
         good = run_step(&run, opts->steps[i]);
-    good = place_finish(&run.store) && good;
+    good = place_finish(&run.place) && good;
     free(run.row);
     free(run.pass);
     return good;

@@ -15,7 +15,7 @@ enum {
     FRAME_HEIGHT = 230,
     FRAME_LEFT = 46,
     FRAME_TOP = 28,
-    FRAME_RIGHT = 12,
+    FRAME_RIGHT = 24,
     FRAME_BOTTOM = 38
 };
 
@@ -124,6 +124,8 @@ double svg_y(const struct svg_frame *f, double y)
 /* 1, 2 or 5 times a power of ten, so that four or five steps fill the axis. */
 static double step_of(double range)
 {
+    if (range <= 4 && range == floor(range)) /* threads are whole */
+        return 1;
     double power = pow(10, floor(log10(range / 4)));
     double times = range / 4 / power;
     return power * (times >= 5 ? 5 : times >= 2 ? 2 : 1);

@@ -2,18 +2,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # SPDX-FileCopyrightText: 2026 The libpmkv authors
 #
+# usage: tools/setup.sh [--bench]
+#
 # Installs what building and testing libpmkv needs on Debian 12: only what is missing, and quick when
-# nothing is. Needs root or sudo only when something is missing.
+# nothing is. Needs root or sudo only when something is missing. --bench: the peers of pmkv-bench too.
 set -euo pipefail
 
 packages=(
     gcc libc6-dev cmake ninja-build pkg-config git python3-minimal
     clang clang-format libclang-rt-14-dev gcovr
-    libpmem2-dev libpmemobj-dev libndctl-dev libdaxctl-dev libxxhash-dev libisal-dev
+    libpmem2-dev libndctl-dev libdaxctl-dev libxxhash-dev libisal-dev
     libjansson-dev libcriterion-dev
     # the virtual machines of tests/vm; their kernel is not installed, tests/vm/kernel.sh unpacks one
     qemu-system-x86 ndctl busybox-static e2fsprogs xfsprogs kmod cpio xz-utils make gcc-12 libelf1
 )
+case "${1-}" in
+'') ;;
+--bench) packages+=(liblmdb-dev librocksdb-dev libleveldb-dev libtkrzw-dev libpmemobj-dev) ;;
+*)
+    echo "usage: tools/setup.sh [--bench]" >&2
+    exit 2
+    ;;
+esac
 
 fail() {
     echo "setup.sh: $*" >&2

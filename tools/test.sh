@@ -16,6 +16,7 @@
 #   readme     the example of README.md against the installed library, shared, static and by CMake;
 #              what the shared library exports
 #   quickstart the other command of README.md
+#   bench      pmkv-bench with all peers: values and output formats, not times
 #   clang      compiles everything with clang, warnings are errors; the public header as C++ too
 #   tsan       ThreadSanitizer: the stress programs
 #   asan       AddressSanitizer and UndefinedBehaviorSanitizer: the whole test suite
@@ -165,6 +166,15 @@ stage_quickstart() {
     tools/quickstart.sh
 }
 
+stage_bench() {
+    tools/setup.sh --bench
+    configure release >/dev/null
+    build release pmkv-bench
+    python3 bench/smoke.py build/release/pmkv-bench
+    PMKV_BENCH=$root/build/release/pmkv-bench tools/compare.sh --quick --out build/compare >/dev/null
+    python3 bench/smoke.py --report build/compare
+}
+
 # The example, as a reader of README.md would use it.
 stage_readme() {
     local work=build/readme prefix=$root/build/readme/prefix
@@ -251,7 +261,7 @@ run_stage() {
 # Without its packages nothing else can be right.
 tools/setup.sh
 stages=(release)
-[ "$quick" ] || stages=(style release prove readme quickstart clang tsan asan vm fuzz coverage)
+[ "$quick" ] || stages=(style release prove readme quickstart bench clang tsan asan vm fuzz coverage)
 for stage in "${stages[@]}"; do
     run_stage "$stage"
 done
