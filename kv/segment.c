@@ -275,15 +275,16 @@ static uint64_t all_rows(const struct pmkv *kv)
 }
 
 /* Finds a segment in `state` outside the avoided arrays and moves it to OPEN; segments_lock. */
-static int64_t segment_claim(struct pmkv *kv, enum segment_state state, enum segment_kind kind,
-                             const uint32_t *avoid, uint32_t avoid_count)
+static int64_t segment_claim(struct pmkv *kv, enum segment_state state, bool passed_over,
+                             enum segment_kind kind, const uint32_t *avoid, uint32_t avoid_count)
 {
     uint32_t count = kv->vol.layout.segments;
     uint64_t all_retired = all_rows(kv);
     for (uint32_t i = 0; i < count; i++) {
         struct segment *s = &kv->segments[i];
         if (atomic_load_explicit(&s->state, memory_order_relaxed) != state ||
-            array_avoided(kv, i, avoid, avoid_count) || s->retired_rows == all_retired ||
+            s->passed_over != passed_over || array_avoided(kv, i, avoid, avoid_count) ||
+            s->retired_rows == all_retired ||
             (kind == KIND_TWIN && s->retired_rows)) /* its bits would mean twin slots */
             continue;
         atomic_store_explicit(&s->state, SEGMENT_OPEN, memory_order_relaxed);
@@ -310,8 +311,8 @@ static void segment_probe(struct pmkv *kv, uint32_t segment)
     }
 }
 
-/* Gives a claimed segment its generation, durably. On failure it is free again, and when no copy of
- * its header can be cleared nobody takes it any more. */
+/* Gives a claimed segment its generation, durably. On failure it is free again, and passed over.
+ * That is no durable verdict (I14): all writes may fail for a while. */
 static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind kind)
 {
     struct segment *s = &kv->segments[segment];
@@ -332,11 +333,13 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     atomic_store_explicit(&s->rows_durable, 0, memory_order_relaxed);
     atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);
     atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
-    if (generation && segment_write_headers(kv, segment) == 0)
-        return 0;
+    bool begun = generation && segment_write_headers(kv, segment) == 0;
     pthread_mutex_lock(&kv->segments_lock);
-    if (generation && !atomic_load(&kv->write_failed) && !atomic_load(&kv->unavailable))
-        s->retired_rows = all_rows(kv);
+    s->passed_over = !begun;
+    if (begun) {
+        pthread_mutex_unlock(&kv->segments_lock);
+        return 0;
+    }
     s->kind = KIND_NONE;
     atomic_store_explicit(&s->generation, 0, memory_order_release);
     atomic_store_explicit(&s->state, SEGMENT_FREE, memory_order_relaxed);
@@ -352,20 +355,24 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
     for (;;) {
         pthread_mutex_lock(&kv->segments_lock);
         int64_t taken = -ENOSPC;
-        bool ready = false;
+        bool ready = false, last = false;
         if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
             if (kind == KIND_LOG)
-                taken = segment_claim(kv, SEGMENT_READY, kind, avoid, avoid_count);
+                taken = segment_claim(kv, SEGMENT_READY, false, kind, avoid, avoid_count);
             ready = taken >= 0;
             if (!ready)
-                taken = segment_claim(kv, SEGMENT_FREE, kind, avoid, avoid_count);
+                taken = segment_claim(kv, SEGMENT_FREE, false, kind, avoid, avoid_count);
+            last = taken < 0;
+            if (last)
+                taken = segment_claim(kv, SEGMENT_FREE, true, kind, avoid, avoid_count);
         }
         pthread_mutex_unlock(&kv->segments_lock);
         int rc = taken >= 0 && !ready ? segment_begin(kv, (uint32_t)taken, kind) : 0;
-        if (rc && kv->segments[taken].retired_rows == all_rows(kv))
+        bool outage = atomic_load(&kv->write_failed) || atomic_load(&kv->unavailable);
+        if (rc && !last && !outage)
             continue;                        /* another one: this one's header cannot be stored */
         pthread_cond_signal(&kv->work_cond); /* the keeper prepares another one */
-        return rc ? rc : taken;
+        return rc && last && !outage ? -ENOSPC : rc ? rc : taken;
     }
 }
 
@@ -375,7 +382,7 @@ void segment_prepare_ahead(struct pmkv *kv)
         pthread_mutex_lock(&kv->segments_lock);
         int64_t taken = -ENOSPC;
         if (kv->ready_count < kv->lane_count + 2 && kv->free_count > kv->reserve_segments + 1)
-            taken = segment_claim(kv, SEGMENT_FREE, KIND_LOG, NULL, 0);
+            taken = segment_claim(kv, SEGMENT_FREE, false, KIND_LOG, NULL, 0);
         pthread_mutex_unlock(&kv->segments_lock);
         if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))
             return;

@@ -78,6 +78,8 @@ struct segment {
     _Atomic uint8_t kind;
     _Atomic bool summarised; /* all its records are in summary parts */
     bool beside_twins;       /* in an array that holds twins: lanes with twins do not take it */
+    bool passed_over;        /* no copy of its header could be stored: taken only when there is no
+                                other, and until the next open: writes may work again */
     bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much
                   */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */

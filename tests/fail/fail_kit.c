@@ -313,9 +313,10 @@ static void judge_contents(const struct trial *t, struct pmkv *kv, enum pmkv_sta
 static bool judge_goes_on(struct pmkv *kv)
 {
     bool sync = faults_report().sync && !faults_report().transient;
+    bool no_writes = faults_report().lasting && strcmp(faults_report().call, "pwrite") == 0;
     enum pmkv_status s = kit_put(kv, SPARE_KEY, 9);
-    kit_that(s == PMKV_OK || (sync && s == PMKV_E_IO), "the next put: %s: %s", pmkv_status_name(s),
-             pmkv_errormsg());
+    kit_that(s == PMKV_OK || ((sync || no_writes) && s == PMKV_E_IO), "the next put: %s: %s",
+             pmkv_status_name(s), pmkv_errormsg());
     return s == PMKV_OK;
 }
 
@@ -354,6 +355,9 @@ static void judge_reopened(const struct trial *t, enum pmkv_status s, bool spare
         contents.version[SPARE_KEY] = 9;
     judge_contents(t, kv, s, &contents, "after the reopen");
     judge_lost(t->pool, kv);
+    enum pmkv_status put = kit_put(kv, SPARE_KEY, 10);
+    kit_that(put == PMKV_OK, "a put after the reopen: %s: %s", pmkv_status_name(put),
+             pmkv_errormsg());
     enum pmkv_status closed = pmkv_close(&kv);
     kit_that(closed == PMKV_OK, "the close after it: %s: %s", pmkv_status_name(closed),
              pmkv_errormsg());
@@ -394,7 +398,8 @@ static void run_trial(void *arg)
         struct contents contents = t->pool->contents;
         judge_contents(t, kv, s, &contents, "in this handle");
         spare = !t->options.read_only && judge_goes_on(kv);
-        bool sync = faults_report().sync;
+        bool sync = faults_report().sync ||
+                    (faults_report().lasting && strcmp(faults_report().call, "pwrite") == 0);
         enum pmkv_status closed = pmkv_close(&kv);
         kit_that(closed == PMKV_OK || sync, "close: %s: %s", pmkv_status_name(closed),
                  pmkv_errormsg());

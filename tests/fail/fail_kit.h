@@ -9,9 +9,10 @@
  *   J2  An operation that succeeded has done what it does; one that failed has done nothing; after
  *       PMKV_E_IO and PMKV_E_MEDIA either, as a whole.
  *   J3  What was acknowledged before is there, in this handle and after a reopen without failures.
- *   J4  The handle goes on: the next put works, unless a failed sync has put the file in doubt.
- *   J5  No descriptor and no mapping of the pool is left behind. (Memory: LeakSanitizer.)
- *   J6  What is lost is listed, once; in a pool without damage nothing is.
+ *   J4  The handle goes on: the next put works, unless a failed sync has put the file in doubt, or
+ * all writes failed for a while, so that no segment could be begun. After a reopen it works. J5  No
+ * descriptor and no mapping of the pool is left behind. (Memory: LeakSanitizer.) J6  What is lost
+ * is listed, once; in a pool without damage nothing is.
  */
 #ifndef PMKV_TESTS_FAIL_KIT_H
 #define PMKV_TESTS_FAIL_KIT_H

@@ -93,6 +93,7 @@ static void hit(const char *call, const int *errors)
     state.report = (struct faults_report){.reached = true,
                                           .variants = 2 * count,
                                           .transient = is_transient(state.error),
+                                          .lasting = state.again == UINT32_MAX,
                                           .sync = strstr(call, "sync") != NULL,
                                           .call = call};
 }

@@ -31,6 +31,7 @@ struct faults_report {
     bool reached;      /* there was an Nth call */
     unsigned variants; /* of the call that was reached */
     bool transient;    /* interrupted or short: the caller must get over it */
+    bool lasting;      /* all later calls of the kind failed too */
     bool sync; /* it was fsync or fdatasync: the file is in doubt until it is opened again */
     const char *call;
 };
