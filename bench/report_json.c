@@ -253,7 +253,7 @@ json_t *report_json(const struct bench_options *opts, const struct machine *mach
 bool report_json_write(const char *path, json_t *report)
 {
     FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    bool good = out && json_dumpf(report, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0 &&
+    bool good = out && json_dumpf(report, out, JSON_COMPACT | JSON_REAL_PRECISION(6)) == 0 &&
                 fputc('\n', out) != EOF;
     if (out && (out == stdout ? fflush(out) : fclose(out)) != 0)
         good = false;

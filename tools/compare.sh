@@ -60,7 +60,7 @@ run() {
     "$bench" "${common[@]}" --json="$directory/$name.json" "$@"
 }
 
-run peers --engine=all --num="$num" --rounds="$rounds" --hdr="$directory/latency.hdr" \
+run peers --engine=all --num="$num" --rounds="$rounds" \
     --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,readwhilewriting,seekrandom,ycsba,ycsbb,ycsbc,ycsbd,ycsbe,ycsbf,limit,open,openkilled,deleterandom
 run threads --engine=all --num="$thread_num" --rounds="$rounds" --threads="$threads" \
     --benchmarks=fillrandom,readrandom,overwrite,ycsbb
