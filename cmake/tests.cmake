@@ -16,6 +16,7 @@ set(timeout_crash 1200)
 set(timeout_fail 600)
 set(timeout_fuzz 300)
 set(timeout_cli 300)
+set(timeout_prove 300)
 set(timeout_stress 600)
 set(timeout_factor 1)
 if(PMKV_SANITIZE)
@@ -124,6 +125,8 @@ add_executable(prove ${sources})
 set_target_properties(prove PROPERTIES
                       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/prove)
 target_link_libraries(prove PRIVATE pmkv_flags pmkv_test_base pmkv_test_support)
+add_test(NAME prove/prove COMMAND prove --images 5000 --seconds 60 --per-job 40 --workers 1)
+pmkv_test_properties(prove/prove prove)
 
 # Shell helpers that tests source are named lib*.sh.
 file(GLOB scripts CONFIGURE_DEPENDS tests/cli/*.sh)
