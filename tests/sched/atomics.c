@@ -62,6 +62,15 @@ static inline void point(int order, const void *site)
         return __atomic_compare_exchange_n(at, expected, value, false, __ATOMIC_SEQ_CST,           \
                                            __ATOMIC_SEQ_CST);                                      \
     }                                                                                              \
+    type __tsan_atomic##bits##_compare_exchange_val(volatile type *at, type expected, type value,  \
+                                                    int order, int failed)                         \
+    {                                                                                              \
+        (void)failed;                                                                              \
+        POINT(order);                                                                              \
+        __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST,                 \
+                                    __ATOMIC_SEQ_CST);                                             \
+        return expected;                                                                           \
+    }                                                                                              \
     READ_MODIFY_WRITE(bits, type, fetch_add)                                                       \
     READ_MODIFY_WRITE(bits, type, fetch_sub)                                                       \
     READ_MODIFY_WRITE(bits, type, fetch_and)                                                       \
