@@ -251,6 +251,25 @@ static void play_seal(struct run *r)
 
 /* --- cleaning, a full pool -------------------------------------------------------------------- */
 
+/* The lane takes a segment again that was freed: what stood there before is still there. */
+static void use_again(struct run *r)
+{
+    uint64_t used = 0;
+    r->armed = false;
+    for (uint32_t i = 0; i < 2 * r->layout.segments; i++) {
+        int64_t segment = r->kv->lanes[0].segment;
+        if (segment >= 0 && used >> segment & 1)
+            break;
+        used |= segment >= 0 ? 1ull << segment : 0;
+        fill_segments(r, 1, 10);
+    }
+    r->armed = true;
+    r->what = "in a segment that was freed";
+    for (uint32_t i = 0; i < 4; i++)
+        put(r, below(r, 10), some_size(r, 3000));
+    delete (r, below(r, 10));
+}
+
 static void play_clean(struct run *r)
 {
     r->armed = false;
@@ -273,6 +292,7 @@ static void play_clean(struct run *r)
     }
     r->what = "after cleaning";
     put(r, below(r, EXPECT_KEYS), some_size(r, 500));
+    use_again(r);
 }
 
 static void play_full(struct run *r)
