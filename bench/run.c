@@ -297,6 +297,28 @@ static bool kill_a_writer(struct run *run)
     return true;
 }
 
+/* A record of the killed writer is there: else the kill has shown nothing. */
+static bool left_a_record(struct run *run)
+{
+    struct pass *pass = run->pass;
+    next_pass(run, workload_of(STEP_READRANDOM));
+    struct thread_scratch *s = scratch_new(pass, 0);
+    bool found = false;
+    for (uint64_t i = 0; s && !found && i < pass->num; i++) {
+        size_t bytes = pass->value_bytes;
+        key_format(s->keys, pass->key_bytes, i);
+        found = pass->engine->get(s->session, s->keys, pass->key_bytes, s->values, &bytes) ==
+                    ENGINE_OK &&
+                value_version(s->values) > EXISTING_VERSION;
+    }
+    if (s)
+        scratch_free(s);
+    if (!found)
+        fprintf(stderr, "pmkv-bench: %s: nothing of the killed writer is there\n",
+                run->place.engine->name);
+    return found;
+}
+
 static bool run_open_killed(struct run *run)
 {
     if (!run->place.engine->survives_kill)
@@ -306,7 +328,7 @@ static bool run_open_killed(struct run *run)
         return false;
     if (run->high < EXISTING_VERSION + 1)
         run->high = EXISTING_VERSION + 1;
-    return timed_open(run, STEP_OPENKILLED, 0);
+    return timed_open(run, STEP_OPENKILLED, 0) && left_a_record(run);
 }
 
 /* --- the list --------------------------------------------------------------------------------- */

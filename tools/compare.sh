@@ -6,10 +6,10 @@
 #
 # libpmkv beside its peers and the bare machine: runs the whole comparison, draws the report and puts the
 # tables into docs/performance.md. Keeps the raw figures as docs/performance/*.json.
-#   --quick     seconds instead of half an hour: few keys, one round
+#   --quick     seconds instead of an hour or more: few keys, one round
 #   --out DIR   everything goes there, docs/performance.md stays as it is
 # PMKV_BENCH names another pmkv-bench than that of build/release, PMKV_BENCH_POOL another place than
-# /dev/shm/pmkv-compare.pool. Half an hour of all CPUs is needed for figures that mean something.
+# /dev/shm/pmkv-compare.pool. Figures that mean something need all CPUs for all that time.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
