@@ -7,7 +7,8 @@
  * of an index, copies the record it names and checks it. The index is an array, for the key is a
  * number; what an update frees is used again in order. Nothing is there after a crash.
  *
- * No engine can be faster by much; how much slower one is, is what its promises cost.
+ * No engine that checks what it reads can be faster by much; how much slower one is, is what its
+ * promises cost.
  */
 #include "engine.h"
 
