@@ -122,7 +122,8 @@ bool history_holds(const struct history *h)
     s.h = h;
     s.all = 0;
     memset(s.dead, 0, sizeof s.dead);
-    for (uint32_t i = 0; i < h->count; i++)
+    assert(h->count <= HISTORY_OPS);
+    for (uint32_t i = 0; i < h->count && i < HISTORY_OPS; i++)
         s.all |= (uint64_t)(h->ops[i].end != OP_PENDING) << i;
     return search(&s, 0, h->initial);
 }

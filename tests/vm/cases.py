@@ -204,7 +204,7 @@ def bad_under_load(bed, medium):
     bed.monitor("cont")
     before = service.last
     bed.make_bad(medium, [offset], zap=True)
-    service.wait("met the fault", lambda now: now.faults > before.faults)
+    # Met as a fault, or as a failed check by who still had the page mapped: its bytes are gone.
     service.wait("repaired the page", lambda now: now.repaired > before.repaired)
     bed.expect_all_cleared(medium)
     service.wait_more(50)
