@@ -25,6 +25,10 @@ int lane_init(struct pmkv *kv, struct lane *lane, enum lane_kind kind)
         buf->data = aligned_alloc(PAGE_BYTES, (size_t)l->row_pages * PAGE_BYTES);
         if (!buf->data)
             return -ENOMEM;
+        /* A repair stores whole pages, also what no record was put to yet. What a process left in
+         * its heap has no place there: with the same row of an earlier open of the pool in it, a
+         * record that was given up then would hold again. */
+        memset(buf->data, 0, (size_t)l->row_pages * PAGE_BYTES);
         for (uint32_t m = 0; m < l->parity_columns; m++) {
             buf->parity[m] = aligned_alloc(PAGE_BYTES, (size_t)l->chunk_pages * PAGE_BYTES);
             if (!buf->parity[m])
