@@ -3,6 +3,7 @@
 
 /* Invariants I9 and I13 to I16 of docs/design.md: copies, repair, doubt and faults. */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -375,4 +376,33 @@ Test(medium, a_put_takes_one_fence_and_a_get_none)
     cr_assert_eq(sim_counters(r.media).drains, counters.drains, "a get fenced");
     cr_assert_eq(sim_counters(r.media).stores, counters.stores, "a get stored");
     crash_end(&r);
+}
+
+/* A page of an open row is stored whole when it is repaired: behind the row's records there are
+ * zeros, never what the process had in its heap. */
+Test(medium, i13_a_repair_of_an_open_row_stores_nothing_of_the_heap)
+{
+    mallopt(M_PERTURB, 0x5a); /* what is allocated holds garbage */
+    struct media *m = crash_format(PMKV_PARITY);
+    struct pmkv *kv = crash_open(m, PMKV_PARITY, "heap");
+    uint8_t page[PAGE_PAYLOAD_BYTES];
+    uint64_t left = 1;
+    cr_assert_eq(pmkv_put(kv, "key", 3, "value", 5), PMKV_OK);
+    const struct row_buf *buf = NULL;
+    for (uint32_t i = 0; i < kv->lane_count && !buf; i++)
+        if (kv->lanes[i].segment >= 0)
+            buf = &kv->lanes[i].rows[kv->lanes[i].current];
+    cr_assert(buf && buf->fill > 0 && buf->fill < sizeof page);
+    uint64_t off = layout_data_page_off(&kv->vol.layout, buf->segment, buf->row, 0);
+    const uint64_t pages[] = {off, buf->twin_off[0]};
+    for (int i = 0; i < 2; i++) {
+        sim_poison(m, pages[i], PAGE_BYTES);
+        cr_assert_eq(pmkv_scrub_start(kv, 0), PMKV_OK);
+        cr_assert(pmkv_repair(kv, &left) == PMKV_OK && left == 0);
+        cr_assert(!sim_is_poisoned(m, pages[i]));
+        sim_peek(m, pages[i], page, sizeof page);
+        for (uint32_t at = buf->fill; at < sizeof page; at++)
+            cr_assert_eq(page[at], 0, "copy %d: byte %u is %02x", i, at, page[at]);
+    }
+    crash_close(&kv, "heap");
 }
