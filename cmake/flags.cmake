@@ -38,7 +38,8 @@ if(PMKV_FUZZ)
     target_link_options(pmkv_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 if(PMKV_COVERAGE)
-    target_compile_options(pmkv_flags INTERFACE --coverage)
+    # Threads and forked children count at once: plain counters come out negative.
+    target_compile_options(pmkv_flags INTERFACE --coverage -fprofile-update=atomic)
     target_link_options(pmkv_flags INTERFACE --coverage)
 endif()
 
