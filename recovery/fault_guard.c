@@ -68,6 +68,7 @@ static bool region_get(struct region *r, uintptr_t *base, size_t *bytes)
     unsigned before = atomic_load_explicit(&r->version, memory_order_acquire);
     *base = atomic_load_explicit(&r->base, memory_order_acquire);
     *bytes = atomic_load_explicit(&r->bytes, memory_order_acquire);
+    /* unreached: torn in a race only (mappings_that_come_and_go_hide_no_other runs it). */
     return !(before & 1) && before == atomic_load_explicit(&r->version, memory_order_relaxed);
 }
 
@@ -122,7 +123,7 @@ static bool loss_in_region(struct loss loss, uintptr_t *first)
     for (struct region *r = regions; r < regions + REGIONS_MAX; r++) {
         uintptr_t base;
         size_t bytes;
-        if (!region_get(r, &base, &bytes) || !bytes)
+        if (!region_get(r, &base, &bytes) || !bytes) /* unreached: as in region_get */
             continue;
         if (loss.from < base + bytes && base < loss.from + loss.bytes) {
             *first = loss.from > base ? loss.from : base;
@@ -161,6 +162,7 @@ bool fault_guard_take_async(void *base, size_t bytes, uintptr_t *addr)
         uintptr_t there = atomic_load(&async_pages[i]);
         if (!there || there - (uintptr_t)base >= bytes)
             continue;
+        /* unreached: the other way is a race (of_two_takers_one_gets_the_page runs it). */
         if (atomic_compare_exchange_strong(&async_pages[i], &there, 0)) {
             atomic_fetch_sub(&async_count, 1);
             *addr = there;

@@ -27,10 +27,16 @@ uint32_t group_absent(uint64_t page_secret, uint32_t group)
     return (uint32_t)(place * (2 * group + 1) >> 32) | 1;
 }
 
-static uint32_t check_of_hash(uint64_t hash, uint64_t page_secret, uint32_t group)
+static const uint64_t PLACE_STEP = 0xa0761d6478bd642full;
+
+static uint64_t place_secret(uint64_t page_secret, uint32_t group)
 {
-    uint64_t place = page_secret + (group + 1) * 0xa0761d6478bd642full;
-    uint32_t check = (uint32_t)hash_bind(hash, place);
+    return page_secret + (group + 1) * PLACE_STEP;
+}
+
+static uint32_t check_of_bound(uint64_t bound, uint64_t page_secret, uint32_t group)
+{
+    uint32_t check = (uint32_t)bound;
     if (check == 0)
         return 2;
     if (check == group_absent(page_secret, group))
@@ -38,31 +44,37 @@ static uint32_t check_of_hash(uint64_t hash, uint64_t page_secret, uint32_t grou
     return check;
 }
 
-uint32_t group_check(uint64_t page_secret, uint32_t group, const void *bytes)
+static uint64_t bound_hash(uint64_t page_secret, uint32_t group, const void *bytes)
 {
-    return check_of_hash(hash64(bytes, group_bytes(group)), page_secret, group);
+    return hash_bind(hash64(bytes, group_bytes(group)), place_secret(page_secret, group));
 }
 
-enum group_verdict group_verify(uint64_t page_secret, uint32_t group, const void *bytes,
-                                uint32_t stored)
+uint32_t group_check(uint64_t page_secret, uint32_t group, const void *bytes)
 {
-    if (stored == 0)
-        return GROUP_BAD;
-    if (stored == group_absent(page_secret, group))
-        return GROUP_ABSENT;
-    return stored == group_check(page_secret, group, bytes) ? GROUP_GOOD : GROUP_BAD;
+    return check_of_bound(bound_hash(page_secret, group, bytes), page_secret, group);
+}
+
+void group_checks(uint64_t page_secret, uint32_t first, uint32_t count, const uint8_t page[4096],
+                  uint32_t *out)
+{
+    uint64_t bound[PAGE_GROUPS];
+    const uint8_t *bytes = page + first * GROUP_STRIDE;
+    hash_bind_groups(bytes, count, place_secret(page_secret, first), PLACE_STEP, bound);
+    if (first + count == PAGE_GROUPS) /* group 15 is a shorter one */
+        bound[count - 1] = bound_hash(page_secret, 15, page + 15 * GROUP_STRIDE);
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = check_of_bound(bound[i], page_secret, first + i);
 }
 
 void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good, uint16_t *absent)
 {
-    uint32_t checks[PAGE_GROUPS];
+    uint32_t checks[PAGE_GROUPS], computed[PAGE_GROUPS];
     memcpy(checks, page + CHECKS_OFF, sizeof checks);
+    group_checks(page_secret, 0, PAGE_GROUPS, page, computed);
     unsigned good_mask = 0, absent_mask = 0;
     for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
-        enum group_verdict verdict =
-            group_verify(page_secret, g, page + g * GROUP_STRIDE, checks[g]);
-        good_mask |= (unsigned)(verdict == GROUP_GOOD) << g;
-        absent_mask |= (unsigned)(verdict == GROUP_ABSENT) << g;
+        good_mask |= (unsigned)(checks[g] == computed[g]) << g;
+        absent_mask |= (unsigned)(checks[g] == group_absent(page_secret, g)) << g;
     }
     *good = (uint16_t)good_mask;
     *absent = (uint16_t)absent_mask;
@@ -71,8 +83,9 @@ void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good,
 void page_seal(uint8_t page[4096], uint64_t page_secret, uint16_t present)
 {
     uint32_t checks[PAGE_GROUPS];
+    group_checks(page_secret, 0, PAGE_GROUPS, page, checks);
     for (uint32_t g = 0; g < PAGE_GROUPS; g++)
-        checks[g] = present >> g & 1 ? group_check(page_secret, g, page + g * GROUP_STRIDE)
-                                     : group_absent(page_secret, g);
+        if (!(present >> g & 1))
+            checks[g] = group_absent(page_secret, g);
     memcpy(page + CHECKS_OFF, checks, sizeof checks);
 }

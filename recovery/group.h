@@ -26,11 +26,10 @@ static inline uint32_t group_bytes(uint32_t group)
 }
 
 uint32_t group_check(uint64_t page_secret, uint32_t group, const void *bytes);
+/* Those of groups [first, first + count) of a private page. */
+void group_checks(uint64_t page_secret, uint32_t first, uint32_t count, const uint8_t page[4096],
+                  uint32_t *out);
 uint32_t group_absent(uint64_t page_secret, uint32_t group);
-
-enum group_verdict { GROUP_BAD, GROUP_GOOD, GROUP_ABSENT };
-enum group_verdict group_verify(uint64_t page_secret, uint32_t group, const void *bytes,
-                                uint32_t stored);
 
 /* Verifies a private copy of a whole page; sets one bit a group in each mask. */
 void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good, uint16_t *absent);

@@ -15,6 +15,14 @@
 
 extern uint64_t (*hash64)(const void *bytes, size_t count);
 
+/* The same of bytes that come in pieces: what is copied is hashed while the cache still has it. */
+struct hash_stream {
+    _Alignas(64) unsigned char state[576];
+};
+void hash_begin(struct hash_stream *s);
+extern void (*hash_add)(struct hash_stream *s, const void *bytes, size_t count);
+uint64_t hash_end(const struct hash_stream *s);
+
 /* A strong 64-bit finalizer (the constants of MurmurHash3's fmix64). */
 static inline uint64_t hash_mix(uint64_t x)
 {
@@ -31,5 +39,10 @@ static inline uint64_t hash_bind(uint64_t hash, uint64_t secret)
 {
     return hash_mix(hash + hash_mix(secret ^ 0x9e3779b97f4a7c15ull) * 0xd6e8feb86659fd93ull);
 }
+
+/* Bound hashes of `count` groups of 256 bytes that stand behind each other: the hash64 of group i
+ * with the secret `first + i * step`. */
+extern void (*hash_bind_groups)(const void *bytes, size_t count, uint64_t first, uint64_t step,
+                                uint64_t *out);
 
 #endif

@@ -16,9 +16,22 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "hash_groups.h"
+
 uint64_t hash64_avx2(const void *bytes, size_t count)
 {
     return XXH3_64bits(bytes, count);
+}
+
+void hash_bind_groups_avx2(const void *bytes, size_t count, uint64_t first, uint64_t step,
+                           uint64_t *out)
+{
+    bind_groups(bytes, count, first, step, out);
+}
+
+void hash_add_avx2(struct hash_stream *s, const void *bytes, size_t count)
+{
+    XXH3_64bits_update((XXH3_state_t *)s, bytes, count);
 }
 
 #endif

@@ -93,7 +93,7 @@ bool media_in_use(const struct media *m)
 static void unlock_file(const struct media *m)
 {
     struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-    if (m->fd >= 0 && m->opener == getpid())
+    if (m->opener == getpid())
         fcntl(m->fd, F_OFD_SETLK, &lock);
 }
 
@@ -118,9 +118,10 @@ static int attach(struct media *m, const struct path_facts *f)
         m->ops = &empty_ops;
         return 0;
     }
-    switch (m->backend) {
+    switch (m->backend) { /* unreached: a device */
     case MEDIA_FSDAX:
         return fsdax_attach(m, f);
+    /* unreached: it needs a device (tests/vm has one). */
     case MEDIA_DEVDAX:
         return devdax_attach(m, f);
     case MEDIA_SHM:
@@ -216,11 +217,10 @@ void media_close(struct media **mp)
 
 /* --- create ----------------------------------------------------------------------------------- */
 
-static int sync_directory_of(const char *path)
+static int sync_directory_of(const struct media *m)
 {
-    char copy[4096];
-    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
-        return err_fact(-ENAMETOOLONG, "the path is too long");
+    char copy[sizeof m->path];
+    memcpy(copy, m->path, sizeof copy);
     const char *directory = dirname(copy);
     int fd = (int)TEMP_FAILURE_RETRY(open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd < 0)
@@ -275,15 +275,15 @@ static int fill_new(const struct media *m, const struct path_facts *f,
         return err_fact(-EFBIG, "%llu bytes are more than a file can have",
                         (unsigned long long)bytes);
     int rc = holes_fill(m->fd, bytes, !f->hugetlbfs);
-    return rc < 0 ? rc : sync_directory_of(m->path);
+    return rc < 0 ? rc : sync_directory_of(m);
 }
 
 /* Gives everything back that create took; while still locked. */
-static void undo_new(struct media *m, const struct path_facts *f, bool made, bool filled)
+static void undo_new(struct media *m, bool made, bool filled)
 {
     if (made)
         unlink(m->path);
-    else if (filled && f->kind == PATH_REGULAR && ftruncate(m->fd, 0) < 0)
+    else if (filled && ftruncate(m->fd, 0) < 0)
         err_phrase(0, "the file could not be emptied again");
 }
 
@@ -309,7 +309,7 @@ int media_create(const char *path, const struct media_args *args, struct media *
     if (rc == 0)
         rc = start(m, &f, args);
     if (rc < 0) {
-        undo_new(m, &f, made, filled);
+        undo_new(m, made, filled);
         discard(m);
         return rc;
     }

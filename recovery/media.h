@@ -47,8 +47,9 @@ struct media;
 
 struct media_ops {
     /* NULL: pool memory is mapped at media->base and mc_load serves (all but sim and empty files).
-     * Never NULL: store, drain, present, recovery_write, inject_bytes, close (an empty file does
-     * without two of them). Of the others NULL says that the medium has no such thing. */
+     * Never NULL: store, drain, present, recovery_write, inject_poison, inject_bytes, close (an
+     * empty file does without three of them: no page is inside of it). Of the others NULL says that
+     * the medium has no such thing. */
     size_t (*load)(struct media *m, uint64_t off, void *dst, size_t bytes);
     size_t (*store)(struct media *m, uint64_t off, const void *src, size_t bytes);
     int (*drain)(struct media *m);
@@ -85,6 +86,7 @@ struct media {
     enum media_durability durability;
     bool read_only;
     bool allow_inject;
+    bool drain_is_slow;      /* it costs more than a switch of threads: share it */
     int fd;                  /* -1 for sim */
     mc_store_fn store_lines; /* the routine that suits the medium: plain, non-temporal, clwb */
     char path[4096];

@@ -73,6 +73,8 @@ static int decode_by_matrix(const struct parity_code *code, uint32_t erased, siz
             memcpy(survivors_matrix + used * n, code->matrix + c * n, n);
             sources[used++] = columns[c];
         }
+    /* unreached: every n columns of the code are independent; tests/unit/test_parity.c erases each
+     * set that the redundancy covers. */
     if (gf_invert_matrix(survivors_matrix, inverse, (int)n) != 0)
         return err_fact(-EIO, "erasure code: columns %#x can't be solved", erased);
     for (uint32_t c = 0; c < n; c++)
@@ -116,7 +118,7 @@ int parity_decode(const struct parity_code *code, uint32_t erased, size_t bytes,
         decode_by_p(code, (uint32_t)__builtin_ctz(lost_data), bytes, columns);
     } else if (lost_data) {
         int rc = decode_by_matrix(code, erased, bytes, columns);
-        if (rc)
+        if (rc) /* unreached: it always has a solution */
             return rc;
     }
     encode_erased(code, erased, bytes, columns);

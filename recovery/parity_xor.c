@@ -29,6 +29,7 @@ static void xor_words(uint8_t *to, const uint8_t *from, size_t bytes)
 typedef uint64_t vector32 __attribute__((vector_size(32), aligned(1), may_alias));
 typedef uint64_t vector64 __attribute__((vector_size(64), aligned(1), may_alias));
 
+/* unreached: not on a CPU that has AVX-512. */
 __attribute__((target("avx2"))) static void xor_avx2(uint8_t *to, const uint8_t *from, size_t bytes)
 {
     size_t i = 0;
@@ -38,6 +39,7 @@ __attribute__((target("avx2"))) static void xor_avx2(uint8_t *to, const uint8_t 
         xor_words(to + i, from + i, bytes - i);
 }
 
+/* unreached: not on a CPU that lacks it. */
 __attribute__((target("avx512f"))) static void xor_avx512(uint8_t *to, const uint8_t *from,
                                                           size_t bytes)
 {
@@ -49,6 +51,7 @@ __attribute__((target("avx512f"))) static void xor_avx512(uint8_t *to, const uin
 }
 #endif
 
+/* unreached: a CPU takes one way. */
 void parity_xor(uint8_t *to, const uint8_t *from, size_t bytes)
 {
 #if defined(__x86_64__)

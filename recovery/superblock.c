@@ -59,7 +59,7 @@ static uint64_t check_of(const struct superblock *sb, uint64_t off)
     struct superblock plain = *sb;
     plain.check = 0;
     uint64_t check = hash_bind(hash64(&plain, sizeof plain), off);
-    return check ? check : 1;
+    return check ? check : 1; /* unreached: a hash of 0, once in 2^64 */
 }
 
 void superblock_encode(const struct superblock *sb, uint32_t copy, uint64_t off, uint8_t page[4096])
@@ -80,7 +80,7 @@ void superblock_encode(const struct superblock *sb, uint32_t copy, uint64_t off,
 static bool all_zero(const void *bytes, size_t count)
 {
     const uint8_t *b = bytes;
-    return count == 0 || (b[0] == 0 && memcmp(b, b + 1, count - 1) == 0);
+    return b[0] == 0 && memcmp(b, b + 1, count - 1) == 0;
 }
 
 static int check_tails(const struct superblock *sb, const struct layout *l)

@@ -117,7 +117,7 @@ static bool newer_wins(const struct search *s)
 {
     if (!s->newer.any)
         return false;
-    return !s->best.any || (s->newer.anchored && !s->best.anchored) ||
+    return !s->best.any || s->newer.anchored || /* copy 0 is one of the two */
            memcmp(s->newer.sb.uuid, s->best.sb.uuid, sizeof s->newer.sb.uuid) == 0;
 }
 

@@ -77,7 +77,7 @@ static inline void count_fence(struct media *m)
 /* Is the whole range inside the medium? Never wraps. */
 static inline bool range_inside(const struct media *m, uint64_t off, uint64_t bytes)
 {
-    return bytes <= m->size && off <= m->size - bytes;
+    return bytes <= m->size && off <= m->size - bytes; /* unreached: in asserts it holds */
 }
 
 /* 0 when the file is at least as long as it was at open, else -EIO with a fact (I14). */

@@ -143,11 +143,7 @@ static int may_inject_page(struct media *m, uint64_t off)
 int media_inject_poison(struct media *m, uint64_t off)
 {
     int rc = may_inject_page(m, off);
-    if (rc < 0)
-        return rc;
-    if (!m->ops->inject_poison)
-        return err_fact(-ENOTSUP, "%s has no way to inject poison", media_backend_name(m->backend));
-    return m->ops->inject_poison(m, off);
+    return rc < 0 ? rc : m->ops->inject_poison(m, off);
 }
 
 int media_inject_bytes(struct media *m, uint64_t off, const void *src, size_t bytes)

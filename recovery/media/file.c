@@ -207,6 +207,7 @@ int file_attach(struct media *m, const struct path_facts *facts)
     m->impl = f;
     m->store_lines = mc_store_plain; /* unused: stores go by pwrite */
     m->ops = &file_ops;
+    m->drain_is_slow = true;
     return 0;
 undo_map:
     mapping_close(m, &f->map);

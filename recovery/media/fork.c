@@ -30,6 +30,8 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* unreached: what a child counts before fork returns is forgotten (tests/media/test_shm.c,
+ * a_forked_child_does_not_have_the_mapping). */
 static void after_fork_in_child(void)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;

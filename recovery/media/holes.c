@@ -115,10 +115,8 @@ int holes_foreach(int fd, uint64_t size, int (*fn)(void *arg, uint64_t off, uint
             return err_fact(-ENOTSUP, "SEEK_DATA: %s", strerror(errno));
         uint64_t end = data < 0 || (uint64_t)data > size ? size : (uint64_t)data;
         uint64_t from = (uint64_t)hole / PAGE_BYTES * PAGE_BYTES;
-        if (from < next) /* blocks smaller than a page: it was reported already */
-            from = next;
         end = (end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        if (from < end) {
+        if (from < end) { /* not filled since */
             int rc = fn(arg, from, end - from);
             if (rc != 0)
                 return rc;

@@ -36,11 +36,11 @@ static int map_source(struct mapping *map, uint64_t bytes)
         return pmem2_fact(rc, "pmem2_config_new");
     unsigned protection = PMEM2_PROT_READ | (map->writable ? PMEM2_PROT_WRITE : 0);
     rc = pmem2_config_set_required_store_granularity(config, PMEM2_GRANULARITY_PAGE);
-    if (!rc)
+    if (!rc) /* unreached: it fails for what is no granularity only */
         rc = pmem2_config_set_length(config, bytes);
-    if (!rc)
+    if (!rc) /* unreached: it never fails */
         rc = pmem2_config_set_protection(config, protection);
-    if (!rc)
+    if (!rc) /* unreached: it fails for what is no protection only */
         rc = pmem2_map_new(&map->map, config, map->source);
     if (rc)
         rc = pmem2_fact(rc, "cannot map it");
@@ -61,13 +61,10 @@ static int planted_init(struct planted *planted, uint64_t bytes)
 
 static void planted_fini(struct planted *planted)
 {
-    if (!planted->words)
-        return;
     if (planted->empty_fd >= 0)
         close(planted->empty_fd);
     pthread_mutex_destroy(&planted->lock);
     free(planted->words);
-    planted->words = NULL;
 }
 
 int mapping_advise(const struct mapping *map, void *at, uint64_t bytes)
@@ -171,15 +168,15 @@ out:
 }
 
 struct search {
-    uint64_t from, end; /* of the range looked at */
-    uint64_t page;      /* the first listed one in it */
+    uint64_t from; /* of the range looked at, which ends where the list does */
+    uint64_t page; /* the first listed one in it */
     bool found;
 };
 
 static int note_first(void *arg, uint64_t off, uint64_t bytes)
 {
     struct search *s = arg;
-    if (off < s->end && s->from < off + bytes) {
+    if (s->from < off + bytes) {
         s->page = off > s->from ? off : s->from;
         s->found = true;
     }
@@ -188,7 +185,7 @@ static int note_first(void *arg, uint64_t off, uint64_t bytes)
 
 bool pmem2_first_bad(struct pmem2_source *source, uint64_t off, uint64_t bytes, uint64_t *page)
 {
-    struct search s = {.from = off, .end = off + bytes};
+    struct search s = {.from = off};
     pmem2_bad_ranges(source, off + bytes, note_first, &s);
     *page = s.page;
     return s.found;

@@ -36,7 +36,7 @@ static void mark(struct planted *planted, uint64_t off, uint64_t bytes, bool bad
                 : atomic_fetch_and_explicit(word, ~bit, memory_order_release);
         if (bad && !(before & bit))
             atomic_fetch_add_explicit(&planted->pages, 1, memory_order_release);
-        else if (!bad && (before & bit))
+        else if (!bad && (before & bit)) /* unreached: planted again, or gone before */
             atomic_fetch_sub_explicit(&planted->pages, 1, memory_order_release);
     }
 }

@@ -121,7 +121,7 @@ void path_reason(const struct path_facts *f, enum media_backend backend, char *t
             snprintf(to, bytes,
                      "%s without DAX, told to act as fsdax by PMEM2_FORCE_GRANULARITY=%s: "
                      "survives the death of the process, not a power loss",
-                     f->fs, f->forced ? f->forced : "");
+                     f->fs, f->forced);
         break;
     case MEDIA_DEVDAX:
         snprintf(to, bytes, "device-dax with units of %llu bytes, %s", (unsigned long long)f->unit,
@@ -183,6 +183,7 @@ static int ignore_range(void *arg, uint64_t off, uint64_t bytes)
 /* What only libpmem2 knows: the NUMA node, and whether the list of bad blocks can be read. */
 static void ask_libpmem2(const char *path, const struct path_facts *f, struct media_probe *p)
 {
+    /* unreached: an open of a file is not interrupted. */
     int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0) {
         p->bad_block_support = -1;

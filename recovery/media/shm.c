@@ -73,6 +73,7 @@ static int shm_write_page(struct media *m, struct mapping *map, uint64_t off, co
 static int shm_write_huge(struct media *m, struct mapping *map, uint64_t off, const void *page)
 {
     uint64_t huge = off / map->unit * map->unit;
+    /* unreached: a fault that nobody planted is a machine check (tests/vm). */
     bool bad = planted_has(map, huge) || mc_touch(m->base + off, PAGE_BYTES) < PAGE_BYTES;
     if (bad) {
         int rc = holes_punch(m->fd, huge, map->unit);
@@ -120,6 +121,7 @@ static bool shm_join_huge(struct media *m, uint64_t off, uint64_t bytes)
     struct mapping *map = m->impl;
     if (map->unit > PAGE_BYTES)
         return true;
+    /* unreached: a kernel has MADV_COLLAPSE, or no test gets it. */
     return planted_short(map, off, bytes) == bytes &&
            madvise(m->base + off, bytes, MADV_COLLAPSE) == 0;
 }

@@ -147,6 +147,17 @@ static void write_words(struct sim_image *image, const struct sim_line *line, ui
             image_write(image, line->off + i * 8, line->bytes + i * 8, 8);
 }
 
+/* A page that cannot be cleared cannot be after a power cut either. */
+static int copy_clear_fails(struct media *m, struct media *image)
+{
+    int rc = 0;
+    pthread_mutex_lock(&m->clear_fails_lock);
+    for (size_t i = 0; i < m->clear_fails_count && rc == 0; i++) /* unreached: as in sim_wrap */
+        rc = media_inject_clear_fails(image, m->clear_fails[i]);
+    pthread_mutex_unlock(&m->clear_fails_lock);
+    return rc;
+}
+
 int sim_crash_image(struct media *m, sim_chooser choose, void *arg, struct media **out)
 {
     struct sim *s = sim_lock(m);
@@ -160,9 +171,9 @@ int sim_crash_image(struct media *m, sim_chooser choose, void *arg, struct media
     enum sim_clear_leaves leaves = s->leaves;
     sim_unlock(s);
     int rc = sim_wrap(&left, m->size, m->loss_unit, out);
-    if (rc == 0)
+    if (rc == 0) /* unreached: as in sim_wrap */
         sim_set_clear_leaves(*out, leaves);
-    return rc;
+    return rc ? rc : copy_clear_fails(m, *out); /* unreached: as in sim_wrap */
 }
 
 /* --- snapshots -------------------------------------------------------------------------------- */

@@ -24,6 +24,7 @@ struct sim_leaf {
     struct sim_page *pages[LEAF_PAGES];
 };
 
+/* unreached: no test lets the simulation itself run out of memory. */
 static void *must(void *memory)
 {
     if (!memory) {

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/*
+ * Bound XXH3-64 of groups of 256 B, for the vectors of the file that includes it (behind xxhash.h):
+ * the long form of XXH3 is written for megabytes, and spends more time around its loop than in it
+ * when there are four stripes. The names are those of xxhash.h, which keeps them since 0.8.0;
+ * tests/unit/test_hash.c compares the results.
+ */
+#ifndef PMKV_RECOVERY_HASH_GROUPS_H
+#define PMKV_RECOVERY_HASH_GROUPS_H
+
+#include "hash.h"
+
+enum {
+    HASH_GROUP_BYTES = 256,
+    HASH_MERGE_SECRET = 11,
+    HASH_LAST_SECRET = XXH_SECRET_DEFAULT_SIZE - 64 - 7
+};
+
+static inline uint64_t hash_group(const unsigned char *bytes)
+{
+    _Alignas(64) xxh_u64 acc[8] = XXH3_INIT_ACC;
+    for (size_t i = 0; i < 3; i++)
+        XXH3_accumulate_512(acc, bytes + 64 * i, XXH3_kSecret + 8 * i);
+    XXH3_accumulate_512(acc, bytes + 192, XXH3_kSecret + HASH_LAST_SECRET);
+    return XXH3_mergeAccs(acc, XXH3_kSecret + HASH_MERGE_SECRET, HASH_GROUP_BYTES * XXH_PRIME64_1);
+}
+
+static inline void bind_groups(const void *bytes, size_t count, uint64_t first, uint64_t step,
+                               uint64_t *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = hash_bind(hash_group((const unsigned char *)bytes + i * HASH_GROUP_BYTES),
+                           first + i * step);
+}
+
+#endif
