@@ -257,6 +257,8 @@ static enum pmkv_status run_commit(struct pmkv *kv, struct batch_run *run)
     run->first_seq = counter_next(kv, run->count + 1);
     if (run->first_seq == 0)
         return PMKV_E_IO;
+    for (uint32_t i = 0; i < run->count; i++)
+        *index_last_number(kv->index, index_stripe(run->ops[i].khash)) = run->first_seq + i;
     struct lane *lane = lane_pick(kv);
     int rc = -EFAULT;
     for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
@@ -288,6 +290,8 @@ static enum pmkv_status run_find_old(struct pmkv *kv, struct batch_run *run)
 {
     for (uint32_t i = 0; i < run->count; i++)
         index_prefetch(kv->index, run->ops[i].khash);
+    for (uint32_t i = 0; i < run->count; i++)
+        find_prefetch(kv, run->ops[i].khash, RECORD_HEADER_BYTES + run->ops[i].key_bytes);
     for (uint32_t i = 0; i < run->count; i++) {
         enum pmkv_status s = write_find_old(kv, &run->ops[i]);
         run->ops[i].skip = s == PMKV_E_NOT_FOUND;

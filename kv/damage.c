@@ -89,7 +89,10 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
     pthread_mutex_lock(&kv->work_lock);
     if (retired)
         queue_add(&kv->unfixable, page);
-    bool fresh = !queue_has(&kv->unfixable, page) && queue_add(&kv->pending, page);
+    if (kind == DAMAGE_POISON)
+        queue_remove(&kv->given_up, page); /* clearing it is something to do */
+    bool known = queue_has(&kv->unfixable, page) || queue_has(&kv->given_up, page);
+    bool fresh = !known && queue_add(&kv->pending, page);
     if (fresh) {
         queue_remove(&kv->repaired, page);
         kv->life.media_errors++;
@@ -101,6 +104,27 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
         event_send(kv, PMKV_EVENT_MEDIA_ERROR, page, PAGE_BYTES, "%s at pool offset 0x%llx (%s)",
                    kind == DAMAGE_POISON ? "poison" : "failed check", (unsigned long long)off,
                    what);
+}
+
+void damage_given_up(struct pmkv *kv, uint64_t page_off)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    queue_remove(&kv->pending, page_off);
+    queue_add(&kv->given_up, page_off);
+    pthread_mutex_unlock(&kv->work_lock);
+}
+
+void damage_forget_given_up(struct pmkv *kv, uint32_t segment)
+{
+    struct work_queue *q = &kv->given_up;
+    uint32_t kept = 0;
+    pthread_mutex_lock(&kv->work_lock);
+    for (uint32_t i = 0; i < q->count; i++) { /* only pages of rows are ever given up */
+        if (layout_locate(&kv->vol.layout, q->pages[i]).segment != segment)
+            q->pages[kept++] = q->pages[i];
+    }
+    q->count = kept;
+    pthread_mutex_unlock(&kv->work_lock);
 }
 
 void copy_behind(struct pmkv *kv, uint64_t off)

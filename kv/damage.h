@@ -18,6 +18,13 @@ enum damage_kind {
 /* The page at pool offset `off` (any offset in it) is bad. */
 void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const char *what);
 
+/* No repair can bring back what stood in this page, and that is told: its failed checks are not
+ * reported again, poison that hits it is. Its segment is pinned, so that it is not freed before. */
+void damage_given_up(struct pmkv *kv, uint64_t page_off);
+
+/* The segment's generation ended, and with it all that was given up in it. */
+void damage_forget_given_up(struct pmkv *kv, uint32_t segment);
+
 /* A copy of something kept in copies is behind or torn, as a crash leaves it: no damage, it is
  * written again without a word. */
 void copy_behind(struct pmkv *kv, uint64_t off);

@@ -10,8 +10,7 @@
 #include "lost.h"
 #include "write.h"
 
-/* The calling thread's counters. */
-static struct op_shard *op_shard(struct pmkv *kv)
+struct op_shard *op_shard(struct pmkv *kv)
 {
     static atomic_uint next;
     static _Thread_local uint32_t mine;
@@ -49,6 +48,7 @@ static enum pmkv_status not_found(void)
 struct value_sink {
     void *buffer;
     size_t capacity, bytes;
+    uint64_t version; /* of what was read */
     bool allocate;
 };
 
@@ -134,6 +134,7 @@ static enum pmkv_status get_hashed(struct pmkv *kv, const void *key, size_t key_
             continue;
         if (s == PMKV_OK)
             count_read(kv, true);
+        sink->version = f.h.seq;
         return s;
     }
 }
@@ -154,6 +155,18 @@ enum pmkv_status pmkv_get(struct pmkv *kv, const void *key, size_t key_bytes, vo
     enum pmkv_status s = get(kv, key, key_bytes, &sink);
     if ((s == PMKV_OK || s == PMKV_E_BUFFER) && value_bytes)
         *value_bytes = sink.bytes;
+    return s;
+}
+
+enum pmkv_status pmkv_get_version(struct pmkv *kv, const void *key, size_t key_bytes, void *buffer,
+                                  size_t buffer_bytes, size_t *value_bytes, uint64_t *version)
+{
+    struct value_sink sink = {.buffer = buffer, .capacity = buffer_bytes};
+    enum pmkv_status s = get(kv, key, key_bytes, &sink);
+    if ((s == PMKV_OK || s == PMKV_E_BUFFER) && value_bytes)
+        *value_bytes = sink.bytes;
+    if (s == PMKV_OK)
+        *version = sink.version;
     return s;
 }
 

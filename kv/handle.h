@@ -25,6 +25,9 @@ static inline enum pmkv_status handle_enter(const struct pmkv *kv)
     return PMKV_OK;
 }
 
+/* The calling thread's counters. */
+struct op_shard *op_shard(struct pmkv *kv);
+
 enum pmkv_status check_key(const struct pmkv *kv, const void *key, size_t key_bytes);
 
 #endif

@@ -13,6 +13,7 @@
 #include "handle.h"
 #include "lane.h"
 #include "super.h"
+#include "space.h"
 #include "write.h"
 
 static void format_uuid(const uint8_t u[16], char out[37])
@@ -126,10 +127,9 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
     enum pmkv_status s = handle_enter(kv);
     if (s)
         return s;
-    struct pmkv_stats st = {.deletes = kv->n.deletes,
-                            .batches = kv->n.batches,
+    struct pmkv_stats st = {.batches = kv->n.batches,
                             .keys = index_keys(kv->index),
-                            .live_bytes = (uint64_t)atomic_load(&kv->live_units) * 8,
+                            .live_bytes = (uint64_t)space_live_units(kv) * 8,
                             .user_bytes_written = kv->n.user_bytes,
                             .media_bytes_written = media_bytes_stored(kv->vol.media),
                             .fences = media_fences(kv->vol.media),
@@ -142,6 +142,7 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
     for (uint32_t i = 0; i < OP_SHARDS; i++) {
         st.gets += kv->ops[i].gets;
         st.misses += kv->ops[i].misses;
+        st.deletes += kv->ops[i].deletes;
     }
     for (uint32_t i = 0; i < kv->lane_count; i++) {
         st.puts += kv->lanes[i].puts;
@@ -344,6 +345,8 @@ static struct pmkv_range classify_page(struct pmkv *kv, uint64_t off)
         r.state = PMKV_RANGE_PENDING;
     else if (queue_has(&kv->unfixable, off))
         r.state = PMKV_RANGE_RETIRED;
+    else if (queue_has(&kv->given_up, off))
+        r.state = PMKV_RANGE_IS_LOST;
     else if (r.state == PMKV_RANGE_OK && queue_has(&kv->repaired, off))
         r.state = PMKV_RANGE_REPAIRED;
     pthread_mutex_unlock(&kv->work_lock);

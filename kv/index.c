@@ -132,18 +132,23 @@ void index_unlock(struct index *ix, uint32_t stripe)
 
 /* Writers have the lock: no read-modify-write is needed, only whole loads for those who have not.
  */
-static int64_t counter_add(_Atomic int64_t *counter, int64_t delta)
+static int32_t counter_add(_Atomic int32_t *counter, int64_t delta)
 {
-    int64_t sum = atomic_load_explicit(counter, memory_order_relaxed) + delta;
+    int32_t sum = atomic_load_explicit(counter, memory_order_relaxed) + (int32_t)delta;
     atomic_store_explicit(counter, sum, memory_order_relaxed);
     return sum;
 }
 
 void index_keys_add(struct index *ix, uint32_t stripe, int64_t delta)
 {
-    int64_t keys = counter_add(&ix->stripes[stripe].keys, delta);
+    int32_t keys = counter_add(&ix->stripes[stripe].keys, delta);
     assert(keys >= 0);
     (void)keys;
+}
+
+uint64_t *index_last_number(struct index *ix, uint32_t stripe)
+{
+    return &ix->stripes[stripe].last_number;
 }
 
 uint64_t index_keys(const struct index *ix)
@@ -158,7 +163,7 @@ uint64_t index_keys(const struct index *ix)
 static void stripe_count_slots(struct index *ix, uint32_t number, int64_t delta)
 {
     struct stripe *stripe = &ix->stripes[number];
-    int64_t news = counter_add(&stripe->slots, delta) - stripe->reported;
+    int32_t news = counter_add(&stripe->slots, delta) - stripe->reported;
     if (news < STRIPE_REPORT && news > -STRIPE_REPORT)
         return;
     stripe->reported += news;

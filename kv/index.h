@@ -95,6 +95,9 @@ void index_unlock(struct index *ix, uint32_t stripe);
 /* Count of user keys, kept per stripe under its lock; the sum is exact when no writer runs. */
 void index_keys_add(struct index *ix, uint32_t stripe, int64_t delta);
 uint64_t index_keys(const struct index *ix);
+/* The highest sequence number that a record of the stripe was given since the index was made; under
+ * its lock. */
+uint64_t *index_last_number(struct index *ix, uint32_t stripe);
 
 void index_prefetch(const struct index *ix, uint64_t hash);
 

@@ -70,8 +70,9 @@ _Static_assert(sizeof(struct index_bucket) == 64, "a bucket is one cache line");
 /* All under the lock; counts are atomic for those who sum them up without it. */
 struct stripe {
     alignas(64) pthread_mutex_t lock;
-    _Atomic int64_t keys, slots;
-    int64_t reported; /* part of slots that is in slots_about */
+    _Atomic int32_t keys, slots;
+    int32_t reported; /* part of slots that is in slots_about */
+    uint64_t last_number;
 };
 
 struct index {

@@ -78,7 +78,7 @@ static bool random_offset(struct pmkv *kv, const struct pmkv_inject *spec, uint6
         if (!spec->live_only)
             return true;
         struct place p = layout_locate(l, *off & ~(uint64_t)(PAGE_BYTES - 1));
-        if (p.kind == PLACE_ROW && kv->segments[p.segment].kind == KIND_LOG &&
+        if (p.kind == PLACE_ROW && kind_is_log(kv->segments[p.segment].kind) &&
             p.row < kv->segments[p.segment].rows_used &&
             atomic_load(&kv->segments[p.segment].live_units) > 0)
             return true;
@@ -96,7 +96,7 @@ static bool stale_bytes(struct pmkv *kv, uint64_t off, uint8_t *out, uint32_t by
     uint64_t in = off - layout_slice_off(l, p.segment, p.column);
     for (uint32_t step = 1; step < l->segments; step++) {
         uint32_t other = (p.segment + step) % l->segments;
-        if (kv->segments[other].kind == KIND_LOG &&
+        if (kind_is_log(kv->segments[other].kind) &&
             media_load(kv->vol.media, layout_slice_off(l, other, p.column) + in, out, bytes) ==
                 bytes)
             return true;

@@ -10,6 +10,7 @@
 #include "../recovery/errmsg.h"
 #include "../recovery/media.h"
 #include "damage.h"
+#include "scrub.h"
 
 /* --- life ------------------------------------------------------------------------------------- */
 
@@ -145,6 +146,8 @@ int lane_finish_segment(struct pmkv *kv, struct lane *lane)
     if (lane->segment < 0)
         return 0;
     int rc = lane_close_row(kv, lane);
+    if (rc == 0)
+        rc = segment_note_closed(kv, (uint32_t)lane->segment);
     if (rc)
         return rc;
     struct segment *s = &kv->segments[lane->segment];
@@ -155,9 +158,7 @@ int lane_finish_segment(struct pmkv *kv, struct lane *lane)
     s->sealed_seq = atomic_load_explicit(&kv->counter, memory_order_relaxed);
     atomic_store_explicit(&s->state, SEGMENT_SEALED, memory_order_release);
     lane->segment = -1;
-    pthread_mutex_lock(&kv->work_lock);
-    pthread_cond_signal(&kv->work_cond);
-    pthread_mutex_unlock(&kv->work_lock);
+    keeper_wake(kv); /* it seals the segment */
     return 0;
 }
 
@@ -272,6 +273,11 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     if (note_entry(kv, buf, d))
         return -ENOMEM;
     *pos = pos_make(&kv->shape, (struct row_place){buf->segment, buf->row, buf->fill});
+    uint32_t value_at = buf->fill + RECORD_HEADER_BYTES + d->key_bytes;
+    if (d->hash_value)
+        d->value_hash = row_buf_write_hashed(buf, value_at, d->value, d->value_bytes);
+    else if (d->value_bytes)
+        row_buf_write(buf, value_at, d->value, d->value_bytes);
     struct record_header h = {.type = d->type,
                               .flags = d->flags,
                               .key_bytes = (uint16_t)d->key_bytes,
@@ -283,8 +289,6 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     d->check_epoch = h.check_epoch;
     row_buf_write(buf, buf->fill, &h, sizeof h);
     row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
-    if (d->value_bytes)
-        row_buf_write(buf, buf->fill + (uint32_t)sizeof h + d->key_bytes, d->value, d->value_bytes);
     uint32_t used = (uint32_t)record_bytes(d->key_bytes, d->value_bytes);
     row_buf_zero(buf, buf->fill + used, need - used);
     buf->fill += need;
@@ -311,6 +315,7 @@ void lane_abandon(struct pmkv *kv, struct lane *lane)
         lane->must_close = true;
         return;
     }
+    row_regress(kv, buf, lane->epoch_start);
     uint32_t end = buf->fill;
     for (uint32_t at = lane->epoch_start; at < end;) {
         uint32_t in = at % PAGE_PAYLOAD_BYTES;
@@ -339,11 +344,10 @@ int lane_store(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
     pad_to_line(buf);
-    if (!row_store(kv, lane, buf)) {
+    if (!row_commit(kv, lane, buf)) {
         lane_abandon(kv, lane);
         return lane->must_close ? -EIO : -EFAULT;
     }
-    row_progress(kv, buf, false);
     return 0;
 }
 

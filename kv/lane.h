@@ -34,6 +34,7 @@ struct draft {
     uint32_t key_bytes, value_bytes;
     const void *key, *value;
     uint64_t key_hash; /* hash64 of the key bytes */
+    bool hash_value;   /* value_hash is computed as the value is copied, not by the caller */
     uint64_t value_hash;
     uint64_t seq;
     uint64_t check_epoch; /* out: the header's first word, for a batch's chain */
@@ -102,6 +103,11 @@ int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class);
 /* Stores payload [buf->stored, buf->fill) to the row and its twins; counts faults in buf->bad.
  * false: some page has no copy left. */
 bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* Step 2 of a commit: row_store, and row_progress for the groups it fills, page by page: the stores
+ * are on their way while checks and parity are computed. */
+bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
+/* Undoes row_progress beyond this payload offset; the image still has what it was made from. */
+void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end);
 /* Stores all of the row's payload to its twins, not to the row. false: as row_store. */
 bool row_store_twins(struct pmkv *kv, struct row_buf *buf);
 /* Brings checks and parity up to date for groups that are full (all: also the partial one). */
@@ -126,6 +132,9 @@ static inline bool twins_are_parity(const struct pmkv *kv)
 /* Copies payload bytes out of a row's DRAM image. */
 void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes);
 void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes);
+/* The same, in one pass with the hash64 of the bytes. */
+uint64_t row_buf_write_hashed(struct row_buf *buf, uint32_t offset, const void *src,
+                              uint32_t bytes);
 /* Behind the fill the image holds what an earlier row left there; padding is zeroed as it is taken.
  */
 void row_buf_zero(struct row_buf *buf, uint32_t offset, uint32_t bytes);

@@ -31,17 +31,40 @@ uint64_t row_copy_off(const struct pmkv *kv, const struct row_buf *buf, uint32_t
     return buf->twin_off[copy - 1] + (uint64_t)page * PAGE_BYTES;
 }
 
+/* gcc knows that a part is at most a page, and would copy it by a string instruction, which takes
+ * longer to begin than most parts take. */
+static void copy_part(void *to, const void *from, uint32_t bytes)
+{
+    volatile uint32_t any = bytes;
+    memcpy(to, from, any);
+}
+
 void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes)
 {
     const char *from = src;
     while (bytes > 0) {
         uint32_t page = offset / PAGE_PAYLOAD_BYTES, in = offset % PAGE_PAYLOAD_BYTES;
         uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
-        memcpy(buf->data + page * PAGE_BYTES + in, from, part);
+        copy_part(buf->data + page * PAGE_BYTES + in, from, part);
         from += part;
         offset += part;
         bytes -= part;
     }
+}
+
+/* A piece at a time, so that the copy finds in the cache what the hash has read. */
+uint64_t row_buf_write_hashed(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes)
+{
+    enum { PIECE = 1024 };
+    const char *from = src;
+    struct hash_stream hash;
+    hash_begin(&hash);
+    for (uint32_t at = 0; at < bytes; at += PIECE) {
+        uint32_t part = bytes - at < PIECE ? bytes - at : PIECE;
+        hash_add(&hash, from + at, part);
+        row_buf_write(buf, offset + at, from + at, part);
+    }
+    return hash_end(&hash);
 }
 
 void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes)
@@ -107,21 +130,25 @@ static bool page_has_copy(const struct pmkv *kv, const struct row_buf *buf, uint
     return false;
 }
 
-/* Stores payload [buf->stored, buf->fill) to copies `from_copy` and up. */
+/* Stores what is to be stored of the next page to copies `from_copy` and up; false: it has none. */
+static bool store_page(struct pmkv *kv, struct row_buf *buf, uint32_t from_copy)
+{
+    uint32_t page = buf->stored / PAGE_PAYLOAD_BYTES, from = buf->stored % PAGE_PAYLOAD_BYTES;
+    uint32_t left = PAGE_PAYLOAD_BYTES - from;
+    uint32_t bytes = buf->fill - buf->stored < left ? buf->fill - buf->stored : left;
+    if (!bit_get(buf->twin_marked, page) && !twins_are_parity(kv))
+        mark_twins(kv, buf, page);
+    for (uint32_t copy = from_copy; copy < row_copies(kv); copy++)
+        store_piece(kv, buf, copy, page, from, bytes);
+    buf->stored += bytes;
+    return page_has_copy(kv, buf, page);
+}
+
 static bool store_copies(struct pmkv *kv, struct row_buf *buf, uint32_t from_copy)
 {
     bool held = true;
-    while (buf->stored < buf->fill) {
-        uint32_t page = buf->stored / PAGE_PAYLOAD_BYTES, from = buf->stored % PAGE_PAYLOAD_BYTES;
-        uint32_t left = PAGE_PAYLOAD_BYTES - from;
-        uint32_t bytes = buf->fill - buf->stored < left ? buf->fill - buf->stored : left;
-        if (!bit_get(buf->twin_marked, page) && !twins_are_parity(kv))
-            mark_twins(kv, buf, page);
-        for (uint32_t copy = from_copy; copy < row_copies(kv); copy++)
-            store_piece(kv, buf, copy, page, from, bytes);
-        held &= page_has_copy(kv, buf, page);
-        buf->stored += bytes;
-    }
+    while (buf->stored < buf->fill)
+        held &= store_page(kv, buf, from_copy);
     return held;
 }
 
@@ -138,18 +165,28 @@ bool row_store_twins(struct pmkv *kv, struct row_buf *buf)
 
 /* --- checks and parity ------------------------------------------------------------------------ */
 
-static void group_finish(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t group,
-                         uint64_t secret)
+static void row_add_parity(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t group,
+                           uint32_t count)
 {
-    uint8_t *bytes = buf->data + page * PAGE_BYTES + group * GROUP_BYTES;
     uint8_t *parity[MAX_PARITY] = {NULL, NULL};
-    uint32_t chunk_pages = kv->vol.layout.chunk_pages;
-    uint32_t check = group_check(secret, group, bytes);
-    memcpy(buf->data + page * PAGE_BYTES + PAGE_PAYLOAD_BYTES + group * 4, &check, 4);
-    buf->present[page] |= (uint16_t)(1u << group);
+    uint32_t chunk_pages = kv->vol.layout.chunk_pages, from = group * GROUP_BYTES;
+    uint32_t end = group + count == PAGE_GROUPS ? PAGE_PAYLOAD_BYTES : from + count * GROUP_BYTES;
     for (uint32_t m = 0; m < kv->vol.layout.parity_columns; m++)
-        parity[m] = buf->parity[m] + (page % chunk_pages) * PAGE_BYTES + group * GROUP_BYTES;
-    parity_add(&kv->vol.code, page / chunk_pages, bytes, group_bytes(group), parity);
+        parity[m] = buf->parity[m] + (page % chunk_pages) * PAGE_BYTES + from;
+    parity_add(&kv->vol.code, page / chunk_pages, buf->data + page * PAGE_BYTES + from, end - from,
+               parity);
+}
+
+/* Checks and parity of groups that stand behind each other in a page. */
+static void groups_finish(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t group,
+                          uint32_t count)
+{
+    uint8_t *bytes = buf->data + page * PAGE_BYTES;
+    uint32_t checks[PAGE_GROUPS];
+    group_checks(buf->secret, group, count, bytes, checks);
+    memcpy(bytes + PAGE_PAYLOAD_BYTES + group * sizeof *checks, checks, count * sizeof *checks);
+    buf->present[page] |= (uint16_t)(((1u << count) - 1) << group);
+    row_add_parity(kv, buf, page, group, count);
 }
 
 static uint64_t data_page_secret(const struct pmkv *kv, const struct row_buf *buf, uint32_t page)
@@ -158,18 +195,58 @@ static uint64_t data_page_secret(const struct pmkv *kv, const struct row_buf *bu
     return group_secret(kv->vol.secret, buf->generation, off / PAGE_BYTES);
 }
 
-void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
+/* Groups of the page, up to this place of the row, that are full (all: or begun). */
+static uint32_t groups_until(uint32_t page, uint32_t end, bool all)
 {
-    for (;; buf->groups_done++) {
+    uint32_t start = page * PAGE_PAYLOAD_BYTES, bytes = end > start ? end - start : 0;
+    if (bytes >= PAGE_PAYLOAD_BYTES)
+        return PAGE_GROUPS;
+    return (bytes + (all ? GROUP_BYTES - 1 : 0)) / GROUP_BYTES;
+}
+
+static void progress_until(struct pmkv *kv, struct row_buf *buf, uint32_t end, bool all)
+{
+    for (;;) {
         uint32_t page = buf->groups_done / PAGE_GROUPS, group = buf->groups_done % PAGE_GROUPS;
-        uint32_t start = page * PAGE_PAYLOAD_BYTES + group * GROUP_BYTES;
-        if (start >= buf->fill || (!all && start + group_bytes(group) > buf->fill))
+        uint32_t until = groups_until(page, end, all);
+        if (until <= group)
             return;
         if (buf->secret_of != page + 1) {
             buf->secret = data_page_secret(kv, buf, page);
             buf->secret_of = page + 1;
         }
-        group_finish(kv, buf, page, group, buf->secret);
+        groups_finish(kv, buf, page, group, until - group);
+        buf->groups_done += until - group;
+    }
+}
+
+void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
+{
+    progress_until(kv, buf, buf->fill, all);
+}
+
+bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+{
+    while (!lane->whole_rows && buf->stored < buf->fill) {
+        if (!store_page(kv, buf, 0))
+            return false;
+        progress_until(kv, buf, buf->stored, false);
+    }
+    row_progress(kv, buf, false);
+    return true;
+}
+
+/* Parity is a sum in which a group that is added again is gone. */
+void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end)
+{
+    while (buf->groups_done > 0) {
+        uint32_t page = (buf->groups_done - 1) / PAGE_GROUPS;
+        uint32_t group = (buf->groups_done - 1) % PAGE_GROUPS;
+        if (groups_until(page, end, false) > group)
+            return;
+        row_add_parity(kv, buf, page, group, 1);
+        buf->present[page] &= (uint16_t) ~(1u << group);
+        buf->groups_done--;
     }
 }
 
@@ -325,7 +402,9 @@ static int lane_next_segment(struct pmkv *kv, struct lane *lane, enum space_clas
                 struct place p = layout_locate(&kv->vol.layout, lane->rows[i].twin_off[m]);
                 avoid[count++] = layout_array_of(&kv->vol.layout, p.segment);
             }
-    enum segment_kind kind = lane->kind == LANE_META ? KIND_META : KIND_LOG;
+    enum segment_kind kind = lane->kind == LANE_META      ? KIND_META
+                             : lane->kind == LANE_CLEANER ? KIND_COPIES
+                                                          : KIND_LOG;
     int64_t segment = segment_take(kv, kind, class, avoid, count);
     if (segment < 0)
         return (int)segment;

@@ -34,7 +34,6 @@ static uint32_t extent_commit(struct pmkv *kv, struct draft *d, uint64_t left, i
         if (bytes > left)
             bytes = (uint32_t)left;
         d->value_bytes = bytes;
-        d->value_hash = hash64(d->value, bytes);
         *rc = lane_begin(kv, lane, record_packed(d->key_bytes, bytes), 1, SPACE_PUT);
         if (*rc)
             break;
@@ -63,6 +62,7 @@ static enum pmkv_status extent_publish(struct pmkv *kv, const struct extent_key 
     return status_of(rc);
 }
 
+/* Stores one piece and enters it in the manifest. */
 static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const uint8_t *value,
                                      uint64_t left, uint32_t *stored)
 {
@@ -75,6 +75,7 @@ static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const 
                       .key_bytes = sizeof key,
                       .key = &key,
                       .value = value,
+                      .hash_value = true,
                       .key_hash = hash64(&key, sizeof key),
                       .seq = counter_next(kv, 1)};
     struct log_pos pos;
@@ -84,7 +85,12 @@ static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const 
         return PMKV_E_IO;
     if (*stored == 0)
         return rc == -ENOSPC ? fail(PMKV_E_FULL, "no segment is free") : status_of(rc);
-    return extent_publish(kv, &key, pos, *stored);
+    enum pmkv_status published = extent_publish(kv, &key, pos, *stored);
+    if (published == PMKV_OK) {
+        m->extents++;
+        m->value_hash = pieces_hash(m->value_hash, d.value_hash, *stored);
+    }
+    return published;
 }
 
 enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t bytes,
@@ -92,10 +98,10 @@ enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t byte
 {
     if (atomic_load(&kv->live_units) + (int64_t)units_of(bytes) > (int64_t)kv->capacity_units)
         return fail(PMKV_E_FULL, "no room for a value of %llu bytes", (unsigned long long)bytes);
-    struct manifest m = {.value_id = counter_next(kv, 1), .value_bytes = bytes};
+    struct manifest m = {
+        .value_id = counter_next(kv, 1), .value_bytes = bytes, .hash_of = MANIFEST_HASH_PIECES};
     if (m.value_id == 0)
         return PMKV_E_IO;
-    m.value_hash = hash64(value, bytes);
     enum pmkv_status s = PMKV_OK;
     int retries = 0;
     for (uint64_t at = 0; at < bytes && s == PMKV_OK;) {
@@ -106,7 +112,6 @@ enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t byte
             continue;
         }
         at += stored;
-        m.extents += s == PMKV_OK;
         index_grow_step(kv->index);
     }
     if (s) {
@@ -140,7 +145,7 @@ void extents_drop(struct pmkv *kv, const struct manifest *m)
  * small. Every piece but the last has EXTENT_MIN_BYTES. */
 bool manifest_holds(const struct manifest *m)
 {
-    return m->value_bytes <= PMKV_MAX_VALUE_BYTES &&
+    return m->value_bytes <= PMKV_MAX_VALUE_BYTES && m->hash_of <= MANIFEST_HASH_PIECES &&
            m->extents <= m->value_bytes / EXTENT_MIN_BYTES + 1;
 }
 
@@ -155,31 +160,53 @@ enum find_result manifest_read(struct pmkv *kv, struct found *f, struct manifest
     return r;
 }
 
-/* One piece to `dst` + *at. FIND_NONE: it is not there (any more). */
-static enum find_result extent_read(struct pmkv *kv, const struct extent_key *key, uint8_t *dst,
-                                    uint64_t bytes, uint64_t *at)
+/* What has been read of a long value. */
+struct reading {
+    uint8_t *dst;
+    uint64_t bytes, at; /* of the whole value; so far */
+    uint64_t hash;      /* of the pieces so far */
+};
+
+/* One piece, while that of the hash `next` is asked for. FIND_NONE: it is not there (any more). */
+static enum find_result extent_read(struct pmkv *kv, const struct extent_key *key, uint64_t next,
+                                    struct reading *to)
 {
+    index_prefetch(kv->index, next);
     for (;;) {
         struct found f;
         enum find_result r = find_extent(kv, key, false, &f);
         if (r == FIND_HIT) {
-            bool fits = f.h.value_bytes <= bytes - *at;
-            r = fits ? read_value(kv, &f, dst + *at) : FIND_LOST;
-            *at += r == FIND_HIT ? f.h.value_bytes : 0;
+            find_prefetch(kv, next, PAGE_BYTES);
+            bool fits = f.h.value_bytes <= to->bytes - to->at;
+            r = fits ? read_value(kv, &f, to->dst + to->at) : FIND_LOST;
             free(f.rebuilt);
             if (r == FIND_NONE)
                 continue; /* moved by the cleaner */
+        }
+        if (r == FIND_HIT) {
+            to->at += f.h.value_bytes;
+            to->hash = pieces_hash(to->hash, f.h.value_hash, f.h.value_bytes);
         }
         return r;
     }
 }
 
+/* Each piece was checked by its own hash; the manifest says that they are the right ones. */
+static bool reading_whole(const struct reading *r, const struct manifest *m)
+{
+    uint64_t hash = r->hash;
+    if (m->hash_of == MANIFEST_HASH_BYTES)
+        hash = hash64(r->dst, r->at);
+    return r->at == m->value_bytes && hash == m->value_hash;
+}
+
 enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *dst)
 {
-    uint64_t at = 0;
+    struct reading to = {.dst = dst, .bytes = m->value_bytes};
     for (uint32_t i = 0; i < m->extents; i++) {
-        struct extent_key key = {.value_id = m->value_id, .number = i};
-        switch (extent_read(kv, &key, dst, m->value_bytes, &at)) {
+        struct extent_key key = {.value_id = m->value_id, .number = i}, next = key;
+        next.number += i + 1 < m->extents;
+        switch (extent_read(kv, &key, extent_hash(&next), &to)) {
         case FIND_HIT:
             break;
         case FIND_LOST:
@@ -192,7 +219,5 @@ enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *d
             return PMKV_E_NOT_FOUND;
         }
     }
-    if (at != m->value_bytes || hash64(dst, at) != m->value_hash)
-        return PMKV_E_LOST;
-    return PMKV_OK;
+    return reading_whole(&to, m) ? PMKV_OK : PMKV_E_LOST;
 }

@@ -236,7 +236,7 @@ struct discovery {
     struct pmkv *kv;
     struct row_ref ref;
     const struct row_image *image;
-    bool changed, failed;
+    bool changed;
 };
 
 static bool range_lost(const struct discovery *d, uint32_t offset, uint32_t bytes)
@@ -282,33 +282,49 @@ struct owner_search {
     uint8_t *record;
 };
 
-/* The manifest of a long value, by its value id: every slot is looked at; this is rare. */
-static bool find_manifest(struct pmkv *kv, struct owner_search *s)
+/* Is the record at `pos` the manifest? What cannot be read may be: FIND_IO, or FIND_NOMEM. */
+static enum find_result look_at_manifest(struct pmkv *kv, struct log_pos pos,
+                                         struct owner_search *s)
+{
+    struct record_header h;
+    struct manifest m;
+    if (pos_is_lost(pos))
+        return FIND_NONE; /* its key is lost anyway */
+    if (payload_load(kv, pos_place(&kv->shape, pos), &h, sizeof h) == 0 &&
+        h.type != RECORD_MANIFEST && record_shape_holds(&h, row_payload(kv)))
+        return FIND_NONE;
+    enum find_result r = read_record(kv, pos, pos_generation(kv, pos), &s->record);
+    if (r != FIND_HIT)
+        return r == FIND_LOST ? FIND_NONE : r == FIND_NONE ? FIND_IO : r;
+    memcpy(&h, s->record, sizeof h);
+    if (h.type == RECORD_MANIFEST) {
+        memcpy(&m, s->record + sizeof h + h.key_bytes, sizeof m);
+        s->pos = pos;
+        s->hash = hash64(s->record + sizeof h, h.key_bytes);
+        if (m.value_id == s->value_id)
+            return FIND_HIT;
+    }
+    free(s->record);
+    return FIND_NONE;
+}
+
+/* The manifest of a long value, by its value id: every slot is looked at; this is rare. FIND_NONE:
+ * it has none, for sure; any other failure says nothing of that (I8). */
+static enum find_result find_manifest(struct pmkv *kv, struct owner_search *s)
 {
     struct index_scan scan;
-    bool found = false;
-    if (index_scan_begin(kv->index, &scan))
-        return false;
-    while (!found && index_scan_step(&scan) == 1)
-        for (uint32_t i = 0; i < scan.count && !found; i++) {
-            struct log_pos pos = {slot_position(scan.slots[i])};
-            struct record_header h;
-            if (pos_is_lost(pos) || payload_load(kv, pos_place(&kv->shape, pos), &h, sizeof h) ||
-                h.type != RECORD_MANIFEST)
-                continue;
-            uint64_t gen = pos_generation(kv, pos);
-            struct manifest m;
-            if (read_record(kv, pos, gen, &s->record) != FIND_HIT)
-                continue;
-            memcpy(&m, s->record + sizeof h + h.key_bytes, sizeof m);
-            found = m.value_id == s->value_id;
-            s->pos = pos;
-            s->hash = hash64(s->record + sizeof h, h.key_bytes);
-            if (!found)
-                free(s->record);
+    enum find_result found = FIND_NONE;
+    int more = index_scan_begin(kv->index, &scan);
+    if (more)
+        return FIND_NOMEM;
+    while (found != FIND_HIT && (more = index_scan_step(&scan)) == 1)
+        for (uint32_t i = 0; i < scan.count && found != FIND_HIT; i++) {
+            enum find_result r =
+                look_at_manifest(kv, (struct log_pos){slot_position(scan.slots[i])}, s);
+            found = r == FIND_NONE ? found : r;
         }
     index_scan_end(&scan);
-    return found;
+    return found == FIND_NONE && more < 0 ? FIND_NOMEM : found;
 }
 
 /* A piece that belongs to nothing any more leaves the index, so that its segment can be cleaned. */
@@ -335,10 +351,11 @@ static void lose_extent(struct discovery *d, const struct entry *e, struct log_p
     struct extent_key k;
     memcpy(&k, e->key, sizeof k);
     struct owner_search s = {.value_id = k.value_id};
-    if (!find_manifest(d->kv, &s)) {
+    enum find_result found = find_manifest(d->kv, &s);
+    if (found == FIND_NONE)
         drop_piece(d->kv, e, pos);
+    if (found != FIND_HIT) /* while it is in the index nobody takes it for gone */
         return;
-    }
     struct record_header h;
     memcpy(&h, s.record, sizeof h);
     const uint8_t *key = s.record + sizeof h;
@@ -357,8 +374,8 @@ static void lose_extent(struct discovery *d, const struct entry *e, struct log_p
         if (manifest_holds(&m))
             extents_drop(d->kv, &m);
         d->changed = true;
+        drop_piece(d->kv, e, pos);
     }
-    drop_piece(d->kv, e, pos);
     free(s.record);
 }
 
@@ -415,6 +432,8 @@ static void discover_in_image(struct discovery *d)
     struct pmkv *kv = d->kv;
     struct gathered g = {.from = (uint64_t)d->ref.row * row_payload(kv)};
     g.to = g.from + row_payload(kv);
+    /* What this does not give, for want of memory or of a part of the summary, stays in the index:
+     * its reads say that it is lost, and the cleaner does not take it for gone (I8). */
     summary_foreach(kv, d->ref.segment, gather, &g);
     struct entries_reader r = {.bytes = g.list.bytes, .used = g.list.used};
     struct entry e;
@@ -443,7 +462,8 @@ bool lost_discover(struct pmkv *kv, struct row_ref ref)
     }
     segment_unpin(kv, ref.segment);
     if (d.changed && !kv->vol.media->read_only)
-        lost_save(kv);
+        lost_save(
+            kv); /* if it fails the list is still to be saved before a segment is freed (I8) */
     return d.changed;
 }
 

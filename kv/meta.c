@@ -206,7 +206,7 @@ int segment_seal(struct pmkv *kv, uint32_t segment)
     pthread_mutex_lock(&kv->seal_lock);
     int rc = 0;
     if (atomic_load(&s->state) == SEGMENT_SEALED && !s->summarised) {
-        if (s->kind == KIND_LOG)
+        if (kind_is_log(s->kind))
             rc = summary_flush(kv, segment);
         if (rc == 0) {
             s->summarised = true;

@@ -10,11 +10,12 @@
  * of 0 bytes to 1 GiB. A pool is opened by one process at a time for writing (an OFD lock enforces
  * it); within that process any number of threads may use one `struct pmkv` without registering.
  *
- * DURABILITY. When pmkv_put, pmkv_delete or pmkv_write returns PMKV_OK the change survives what the
- * pool's durability class (struct pmkv_info) says: `power loss` on DAX file systems, device DAX and
- * ordinary files, `process death` on shared memory. An operation is there entirely or not at all
- * after a crash; a batch as a whole. An operation that returned an error is not there later either,
- * except after PMKV_E_IO and PMKV_E_MEDIA, whose outcome is unknown until the next open.
+ * DURABILITY. When pmkv_put, pmkv_delete, pmkv_write or a conditional one returns PMKV_OK the
+ * change survives what the pool's durability class (struct pmkv_info) says: `power loss` on DAX
+ * file systems, device DAX and ordinary files, `process death` on shared memory. An operation is
+ * there entirely or not at all after a crash; a batch as a whole. An operation that returned an
+ * error is not there later either, except after PMKV_E_IO and PMKV_E_MEDIA, whose outcome is
+ * unknown until the next open.
  *
  * MEMORY ERRORS. The library never lets poison in its pool kill the process. It owes that to a
  * SIGBUS handler which it installs at the first open and which passes every signal that is not ours
@@ -58,7 +59,7 @@ extern "C" {
 #define PMKV_STATUS_MAP(X)                                                                         \
     X(OK, 0, "success")                                                                            \
     X(E_NOT_FOUND, 1, "the key is not in the store")                                               \
-    X(E_EXISTS, 2, "the pool exists already")                                                      \
+    X(E_EXISTS, 2, "the pool or the key exists already")                                           \
     X(E_INVALID, 3, "an argument is not valid")                                                    \
     X(E_TOO_LARGE, 4, "the key, value or batch is larger than the pool allows")                    \
     X(E_FULL, 5, "the pool is full: delete something, or use a larger pool")                       \
@@ -79,7 +80,8 @@ extern "C" {
     X(E_BUFFER, 20, "the buffer is too small for the value")                                       \
     X(E_FORKED, 21, "the handle belongs to the parent process")                                    \
     X(E_STOPPED, 22, "the work was stopped by a callback")                                         \
-    X(E_BUG, 23, "internal error: please report it")
+    X(E_BUG, 23, "internal error: please report it")                                               \
+    X(E_CONFLICT, 24, "the key has another version")
 
 enum pmkv_status {
 #define PMKV_STATUS_ENUM(name, number, sentence) PMKV_##name = number,
@@ -191,6 +193,16 @@ enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, co
 enum pmkv_status pmkv_get(struct pmkv *kv, const void *key, size_t key_bytes, void *buffer,
                           size_t buffer_bytes, size_t *value_bytes);
 
+/**
+ * As pmkv_get, and `*version` becomes the version of the value that was copied: what pmkv_put_if
+ * and pmkv_delete_if compare. Every write of a key, put, batch or pmkv_put_if, gives it a version
+ * of its own, higher than all before; 0 is none, and none is ever given twice, in the whole pool,
+ * also after a crash or when the key is deleted and written again. A version stays what it is as
+ * long as nobody writes the key: cleaning, repair and reopening do not change it.
+ */
+enum pmkv_status pmkv_get_version(struct pmkv *kv, const void *key, size_t key_bytes, void *buffer,
+                                  size_t buffer_bytes, size_t *value_bytes, uint64_t *version);
+
 /** As pmkv_get; `*value` is allocated for the caller, who frees it with pmkv_free. */
 enum pmkv_status pmkv_get_alloc(struct pmkv *kv, const void *key, size_t key_bytes, void **value,
                                 size_t *value_bytes);
@@ -225,6 +237,34 @@ enum pmkv_status pmkv_exists(struct pmkv *kv, const void *key, size_t key_bytes)
  */
 enum pmkv_status pmkv_delete(struct pmkv *kv, const void *key, size_t key_bytes);
 
+/** The version of a key that is not there. */
+#define PMKV_ABSENT 0ull
+
+/**
+ * Stores `value` under `key` if the key still has the version `version`; with PMKV_ABSENT, if the
+ * key is not there (created, never replaced). Condition and write are one step: of several writers
+ * that ask for the same version exactly one succeeds, and no pmkv_put, pmkv_delete or pmkv_write of
+ * the key comes between. `*version_now` becomes the version it has now, for the next pmkv_put_if;
+ * NULL is fine. Durable, visible and atomic as pmkv_put. What to do when it does not hold (nothing
+ * of this call is there then, now or after a crash):
+ *   - E_EXISTS    PMKV_ABSENT was asked for, and the key is there
+ *   - E_CONFLICT  the key has another version: read it again with pmkv_get_version
+ *   - E_NOT_FOUND the key is not there, or not any more: nothing has the version asked for
+ *   - E_LOST      the record was lost, so nobody can say: pmkv_put or pmkv_delete makes it good
+ * Other errors as pmkv_put. E_FULL may come before the condition was looked at, and says nothing of
+ * it. After E_IO and E_MEDIA the outcome is unknown, as of any write. A long value is stored ahead
+ * of the look, and its space given back when the condition does not hold.
+ */
+enum pmkv_status pmkv_put_if(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
+                             size_t value_bytes, uint64_t version, uint64_t *version_now);
+
+/**
+ * Removes `key` if it still has the version `version`. Answers as pmkv_put_if when it has not;
+ * works on a full pool as pmkv_delete. E_INVALID for PMKV_ABSENT: there would be nothing to remove.
+ */
+enum pmkv_status pmkv_delete_if(struct pmkv *kv, const void *key, size_t key_bytes,
+                                uint64_t version);
+
 /** Number of keys in the store, lost ones not counted. Exact when no writer is running. */
 enum pmkv_status pmkv_count(struct pmkv *kv, uint64_t *count);
 
@@ -234,7 +274,7 @@ struct pmkv_item {
     size_t key_bytes;
     const void *value; /**< NULL when only keys were asked for, or status is not PMKV_OK */
     size_t value_bytes;
-    uint64_t version;        /**< sequence number of the write that stored it */
+    uint64_t version;        /**< as of pmkv_get_version; of a lost one 0 if not known */
     enum pmkv_status status; /**< PMKV_OK, or PMKV_E_LOST for a record that is lost */
 };
 
@@ -288,7 +328,8 @@ struct pmkv_info {
     enum pmkv_durability durability;
     char backend_reason[256]; /**< one sentence: why this path got this backend and durability */
     uint64_t pool_bytes;
-    uint64_t capacity_bytes; /**< most bytes of packed records the pool takes before E_FULL */
+    uint64_t capacity_bytes; /**< bytes of packed records the pool takes before E_FULL, within a
+                                  thousandth */
     uint64_t loss_unit_bytes;
     uint32_t data_columns, parity_columns;
     uint32_t row_pages, segment_rows;

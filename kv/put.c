@@ -8,7 +8,9 @@
 #include "damage.h"
 #include "error.h"
 #include "handle.h"
+#include "join.h"
 #include "lost.h"
+#include "space.h"
 #include "write.h"
 
 /* --- what may be written ---------------------------------------------------------------------- */
@@ -60,6 +62,7 @@ enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
         s = extents_store(kv, op->value, op->value_bytes, &op->manifest);
         if (s)
             return s;
+        find_prefetch(kv, op->khash, RECORD_HEADER_BYTES + op->key_bytes + sizeof op->manifest);
         op->staged = true;
         op->type = RECORD_MANIFEST;
         op->value = &op->manifest;
@@ -83,6 +86,26 @@ static enum pmkv_status status_of_find(enum find_result r)
                              : PMKV_OK;
 }
 
+/* Does what was found have the version that was asked for? Nobody can say of a lost record. */
+static __attribute__((noinline)) enum pmkv_status condition_holds(const struct write_op *op,
+                                                                  enum find_result r, bool there)
+{
+    uint64_t version = op->old.h.seq;
+    if (r == FIND_LOST)
+        return fail(PMKV_E_LOST, "the record that the condition is about was lost");
+    if (there && op->expected == PMKV_ABSENT)
+        return fail(PMKV_E_EXISTS, "the key is there, with version %llu",
+                    (unsigned long long)version);
+    if (there && op->expected != version)
+        return fail(PMKV_E_CONFLICT, "the key has version %llu, not %llu",
+                    (unsigned long long)version, (unsigned long long)op->expected);
+    if (!there && op->expected != PMKV_ABSENT) {
+        err_clear();
+        return PMKV_E_NOT_FOUND;
+    }
+    return PMKV_OK;
+}
+
 /* I4: the condition is checked, and the sequence number drawn, with the stripe locked. */
 enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op)
 {
@@ -94,6 +117,11 @@ enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op)
     if (op->type == RECORD_TOMBSTONE && !there) {
         err_clear();
         return PMKV_E_NOT_FOUND;
+    }
+    if (op->conditional) {
+        enum pmkv_status s = condition_holds(op, r, there);
+        if (s)
+            return s;
     }
     if (r == FIND_HIT && op->old.h.type == RECORD_MANIFEST)
         op->drop_extents = manifest_read(kv, &op->old, &op->old_manifest) == FIND_HIT;
@@ -148,8 +176,8 @@ enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
         write_failure(kv);
         return fail(PMKV_E_IO, "out of memory for the index after the record was stored");
     }
-    if (units) /* a line that all writers share */
-        atomic_fetch_add_explicit(&kv->live_units, units, memory_order_relaxed);
+    if (units)
+        space_live_add(kv, units);
     index_keys_add(kv->index, stripe, (op->type != RECORD_TOMBSTONE) - (int)was_live);
     record_published(&kv->segments[segment]);
     return PMKV_OK;
@@ -175,13 +203,31 @@ static int commit_record(struct pmkv *kv, struct lane *lane, struct write_op *op
     return rc;
 }
 
+enum { NUMBERS = 16 };
+
+/* I4: higher than any number its stripe has seen. The lane keeps a few, so that writers do not all
+ * store to the line of the counter for each put; when another lane has put to the stripe since,
+ * with higher ones, they are dropped. 0: none can be reserved. */
+static uint64_t lane_number(struct pmkv *kv, struct lane *lane, uint32_t stripe)
+{
+    uint64_t *last = index_last_number(kv->index, stripe);
+    if (lane->number == lane->numbers_end || lane->number <= *last) {
+        lane->number = counter_next(kv, NUMBERS);
+        lane->numbers_end = lane->number ? lane->number + NUMBERS : 0;
+        if (lane->number == 0)
+            return 0;
+    }
+    return *last = lane->number++;
+}
+
 static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum space_class class)
 {
-    struct draft d = write_draft(op, counter_next(kv, 1), 0);
-    if (d.seq == 0)
-        return PMKV_E_IO;
-    int rc = -EFAULT;
+    if (kv->join && join_commit(kv, op))
+        return PMKV_OK;
     struct lane *lane = lane_pick(kv);
+    struct draft d = write_draft(op, lane_number(kv, lane, index_stripe(op->khash)), 0);
+    op->seq = d.seq;
+    int rc = d.seq ? -EFAULT : -EIO;
     for (int attempt = 0; attempt < 4 && rc == -EFAULT; attempt++) {
         rc = lane_begin(kv, lane, write_packed(op), 1, class);
         if (rc == 0)
@@ -197,11 +243,12 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
     return rc ? status_of(rc) : PMKV_OK;
 }
 
-/* With the stripe locked. A delete looks first, for it depends on what it finds. A put looks last:
- * the loads behind the fence run while it waits, and nothing before it waits for the index. */
+/* With the stripe locked. A delete, and what has a condition, looks first, for it depends on what
+ * it finds. A put looks last: the loads behind the fence run while it waits, and nothing before it
+ * waits for the index. */
 static enum pmkv_status write_locked(struct pmkv *kv, struct write_op *op, enum space_class class)
 {
-    bool look_first = op->type == RECORD_TOMBSTONE;
+    bool look_first = op->type == RECORD_TOMBSTONE || op->conditional;
     enum pmkv_status s = look_first ? write_find_old(kv, op) : PMKV_OK;
     if (s == PMKV_OK)
         s = commit_one(kv, op, class);
@@ -231,42 +278,80 @@ static enum pmkv_status write_one(struct pmkv *kv, struct write_op *op, enum spa
     }
 }
 
-enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
-                          size_t value_bytes)
+/* --- the calls -------------------------------------------------------------------------------- */
+
+/* `op` has its condition, if any; the rest of it is filled here. */
+static enum pmkv_status run_put(struct pmkv *kv, const void *key, size_t key_bytes,
+                                const void *value, size_t value_bytes, struct write_op *op)
 {
     enum pmkv_status s = write_allowed(kv);
     if (s)
         return s;
     if (key_bytes > PMKV_MAX_KEY_BYTES)
         return check_key(kv, key, key_bytes);
-    struct write_op op = {.key = key,
-                          .key_bytes = (uint32_t)key_bytes,
-                          .type = RECORD_PUT,
-                          .value = value,
-                          .value_bytes = value_bytes,
-                          .user_bytes = key_bytes + value_bytes};
-    s = write_prepare(kv, &op);
+    op->key = key;
+    op->key_bytes = (uint32_t)key_bytes;
+    op->type = RECORD_PUT;
+    op->value = value;
+    op->value_bytes = value_bytes;
+    op->user_bytes = key_bytes + value_bytes;
+    s = write_prepare(kv, op);
     if (s == PMKV_OK)
-        s = write_one(kv, &op, SPACE_PUT);
-    write_finish(kv, &op, s != PMKV_OK);
+        s = write_one(kv, op, SPACE_PUT);
+    write_finish(kv, op, s != PMKV_OK);
     if (s == PMKV_OK)
         index_grow_step(kv->index);
     return s;
 }
 
-enum pmkv_status pmkv_delete(struct pmkv *kv, const void *key, size_t key_bytes)
+enum pmkv_status pmkv_put(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
+                          size_t value_bytes)
+{
+    struct write_op op = {0};
+    return run_put(kv, key, key_bytes, value, value_bytes, &op);
+}
+
+enum pmkv_status pmkv_put_if(struct pmkv *kv, const void *key, size_t key_bytes, const void *value,
+                             size_t value_bytes, uint64_t version, uint64_t *version_now)
+{
+    struct write_op op = {.conditional = true, .expected = version};
+    enum pmkv_status s = run_put(kv, key, key_bytes, value, value_bytes, &op);
+    if (s == PMKV_OK && version_now)
+        *version_now = op.seq;
+    return s;
+}
+
+static enum pmkv_status run_delete(struct pmkv *kv, const void *key, size_t key_bytes,
+                                   struct write_op *op)
 {
     enum pmkv_status s = write_allowed(kv);
     if (s)
         return s;
     if (key_bytes > PMKV_MAX_KEY_BYTES)
         return check_key(kv, key, key_bytes);
-    struct write_op op = {.key = key, .key_bytes = (uint32_t)key_bytes, .type = RECORD_TOMBSTONE};
-    s = write_prepare(kv, &op);
+    op->key = key;
+    op->key_bytes = (uint32_t)key_bytes;
+    op->type = RECORD_TOMBSTONE;
+    s = write_prepare(kv, op);
     if (s == PMKV_OK)
-        s = write_one(kv, &op, SPACE_DELETE);
-    write_finish(kv, &op, s != PMKV_OK);
+        s = write_one(kv, op, SPACE_DELETE);
+    write_finish(kv, op, s != PMKV_OK);
     if (s == PMKV_OK)
-        atomic_fetch_add_explicit(&kv->n.deletes, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&op_shard(kv)->deletes, 1, memory_order_relaxed);
     return s;
+}
+
+enum pmkv_status pmkv_delete(struct pmkv *kv, const void *key, size_t key_bytes)
+{
+    struct write_op op = {0};
+    return run_delete(kv, key, key_bytes, &op);
+}
+
+enum pmkv_status pmkv_delete_if(struct pmkv *kv, const void *key, size_t key_bytes,
+                                uint64_t version)
+{
+    struct write_op op = {.conditional = true, .expected = version};
+    if (version == PMKV_ABSENT)
+        return fail(PMKV_E_INVALID, "a delete needs the version that is to be deleted");
+    return run_delete(kv, key, key_bytes, &op);
 }

@@ -13,26 +13,7 @@
 #include "lane.h"
 #include "lost.h"
 
-/* --- copying from the medium ------------------------------------------------------------------ */
-
-int payload_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes)
-{
-    char *to = dst;
-    while (bytes > 0) {
-        uint32_t page = place.offset / PAGE_PAYLOAD_BYTES, in = place.offset % PAGE_PAYLOAD_BYTES;
-        uint32_t part = PAGE_PAYLOAD_BYTES - in < bytes ? PAGE_PAYLOAD_BYTES - in : bytes;
-        uint64_t off = layout_data_page_off(&kv->vol.layout, place.segment, place.row, page) + in;
-        size_t moved = media_load(kv->vol.media, off, to, part);
-        if (__builtin_expect(moved != part, 0)) {
-            damage_found(kv, DAMAGE_POISON, off + moved, "read of a record");
-            return -EFAULT;
-        }
-        to += part;
-        place.offset += part;
-        bytes -= part;
-    }
-    return 0;
-}
+/* --- rebuilding ------------------------------------------------------------------------------- */
 
 /* The pages of the row that failed, each by its own checks. */
 static void report_bad_pages(struct pmkv *kv, struct row_ref ref, const struct row_image *image)
@@ -59,8 +40,6 @@ static void report_open_range(struct pmkv *kv, struct row_place place, uint32_t 
                      layout_data_page_off(&kv->vol.layout, place.segment, place.row, p),
                      "record in an open row");
 }
-
-/* --- rebuilding ------------------------------------------------------------------------------- */
 
 /* Payload of a row wherever it can be had from now: a lane's image, or the decoded row. */
 struct row_source {
@@ -240,51 +219,41 @@ static bool type_fits(const struct wanted *w, const struct record_header *h)
                : h->type == RECORD_PUT || h->type == RECORD_TOMBSTONE || h->type == RECORD_MANIFEST;
 }
 
-/* Another key under the same tag, or a bad header? Its own key decides. */
-static enum candidate judge_other(struct pmkv *kv, struct row_place place, struct log_pos pos,
-                                  const struct record_header *h, uint64_t secret)
+/* The key is read apart: it is long, another one under the same tag, or was read wrongly just now.
+ * Its own bytes decide, both what they are and whether they hold: a page that is written again in
+ * the background may have been bad a moment ago and be good now. */
+static enum candidate judge_apart(struct pmkv *kv, const struct wanted *w, struct found *f,
+                                  uint64_t secret)
 {
-    (void)pos;
-    if (!record_shape_holds(h, row_payload(kv) - place.offset))
+    struct row_place place = pos_place(&kv->shape, f->pos);
+    if (!record_shape_holds(&f->h, row_payload(kv) - place.offset))
         return CANDIDATE_BAD;
-    uint8_t *key = malloc(h->key_bytes);
+    uint8_t *key = malloc(f->h.key_bytes);
     if (!key)
         return CANDIDATE_BAD;
     place.offset += RECORD_HEADER_BYTES;
-    bool good = payload_load(kv, place, key, h->key_bytes) == 0 &&
-                record_check_holds(h, hash64(key, h->key_bytes), secret);
+    bool good = payload_load(kv, place, key, f->h.key_bytes) == 0;
+    bool same = good && f->h.key_bytes == w->key_bytes && memcmp(key, w->key, w->key_bytes) == 0;
+    good = good && record_check_holds(&f->h, same ? w->khash : hash64(key, f->h.key_bytes), secret);
     free(key);
-    return good ? CANDIDATE_OTHER : CANDIDATE_BAD;
+    return !good ? CANDIDATE_BAD : same && type_fits(w, &f->h) ? CANDIDATE_HIT : CANDIDATE_OTHER;
 }
 
-/* Copies header and key in one go and compares; long keys are copied apart. */
+/* Copies header and key in one go and compares. */
 static enum candidate judge(struct pmkv *kv, const struct wanted *w, struct found *f)
 {
     struct row_place place = pos_place(&kv->shape, f->pos);
     uint64_t secret = record_secret(kv->vol.secret, f->generation, f->pos);
     uint8_t head[HEAD_BYTES];
     uint32_t room = row_payload(kv) - place.offset;
-    bool at_once = w->key_bytes <= HEAD_BYTES - RECORD_HEADER_BYTES;
-    uint32_t bytes = RECORD_HEADER_BYTES + (at_once ? w->key_bytes : 0);
-    if (bytes > room) /* a shorter key's record at the very end of a row */
-        bytes = RECORD_HEADER_BYTES;
-    if (payload_load(kv, place, head, bytes))
+    uint32_t bytes = RECORD_HEADER_BYTES + w->key_bytes;
+    bool at_once = bytes <= HEAD_BYTES && bytes <= room; /* else a shorter key's, at a row's end */
+    if (payload_load(kv, place, head, at_once ? bytes : RECORD_HEADER_BYTES))
         return CANDIDATE_BAD;
     memcpy(&f->h, head, sizeof f->h);
-    if (f->h.key_bytes != w->key_bytes || bytes > room)
-        return judge_other(kv, place, f->pos, &f->h, secret);
-    if (!at_once || bytes == RECORD_HEADER_BYTES) {
-        uint8_t *key = malloc(w->key_bytes);
-        struct row_place at = {place.segment, place.row, place.offset + RECORD_HEADER_BYTES};
-        bool same = key && record_shape_holds(&f->h, room) &&
-                    payload_load(kv, at, key, w->key_bytes) == 0 &&
-                    memcmp(key, w->key, w->key_bytes) == 0;
-        free(key);
-        if (!same)
-            return judge_other(kv, place, f->pos, &f->h, secret);
-    } else if (memcmp(head + RECORD_HEADER_BYTES, w->key, w->key_bytes) != 0) {
-        return judge_other(kv, place, f->pos, &f->h, secret);
-    }
+    if (!at_once || f->h.key_bytes != w->key_bytes ||
+        memcmp(head + RECORD_HEADER_BYTES, w->key, w->key_bytes) != 0)
+        return judge_apart(kv, w, f, secret);
     if (!record_check_holds(&f->h, w->khash, secret) || !record_shape_holds(&f->h, room))
         return CANDIDATE_BAD;
     return type_fits(w, &f->h) ? CANDIDATE_HIT : CANDIDATE_OTHER;
@@ -358,7 +327,7 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
      * taken again since the slot was read, and its records need not be fenced yet (I2). */
     if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
         return STEP_AGAIN;
-    prefetch_record(kv, place, GROUP_BYTES);
+    prefetch_record(kv, place, w->extent ? PAGE_PAYLOAD_BYTES : GROUP_BYTES);
     switch (judge(kv, w, f)) {
     case CANDIDATE_HIT:
         return STEP_HIT;
@@ -421,8 +390,8 @@ enum find_result read_value(struct pmkv *kv, struct found *f, void *dst)
     uint32_t skip = RECORD_HEADER_BYTES + f->h.key_bytes;
     place.offset += skip;
     for (int attempt = 0; attempt < 2 && !f->rebuilt; attempt++) {
-        if (payload_load(kv, place, dst, f->h.value_bytes) == 0 &&
-            hash64(dst, f->h.value_bytes) == f->h.value_hash)
+        uint64_t hash;
+        if (value_load(kv, place, dst, f->h.value_bytes, &hash) == 0 && hash == f->h.value_hash)
             return FIND_HIT;
         if (!index_slot_unchanged(&f->ref) ||
             atomic_load(&kv->segments[place.segment].generation) != f->generation)

@@ -49,6 +49,8 @@ enum find_result read_record(struct pmkv *kv, struct log_pos pos, uint64_t gener
 
 /* Copies payload of a row from the medium. 0 or -EFAULT (the bad page was reported). */
 int payload_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes);
+/* The same, and the hash64 of what was copied: of a longer value in one pass. */
+int value_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes, uint64_t *hash);
 
 /* Is this batch being published by its writer right now? (readers of its members wait) */
 void wait_published(struct pmkv *kv, uint64_t seq);

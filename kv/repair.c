@@ -18,8 +18,8 @@
 static void note_repaired(struct pmkv *kv, uint64_t off)
 {
     pthread_mutex_lock(&kv->work_lock);
-    bool was_bad = !queue_remove(&kv->behind, off);
-    was_bad |= queue_remove(&kv->pending, off);
+    queue_remove(&kv->behind, off);
+    bool was_bad = queue_remove(&kv->pending, off);
     if (was_bad) {
         queue_add(&kv->repaired, off);
         kv->life.pages_repaired++;
@@ -27,7 +27,8 @@ static void note_repaired(struct pmkv *kv, uint64_t off)
     }
     pthread_mutex_unlock(&kv->work_lock);
     if (!was_bad)
-        return; /* a copy that a crash left behind */
+        return; /* a copy that a crash left behind; or it was repaired meanwhile, and that was told
+                 */
     event_send(kv, PMKV_EVENT_REPAIRED, off, PAGE_BYTES, "the page at 0x%llx is good again",
                (unsigned long long)off);
 }
@@ -36,32 +37,52 @@ static void note_retired(struct pmkv *kv, uint64_t off)
 {
     pthread_mutex_lock(&kv->work_lock);
     queue_remove(&kv->pending, off);
-    if (queue_add(&kv->unfixable, off)) {
+    bool fresh = queue_add(&kv->unfixable, off);
+    if (fresh) {
         kv->life.pages_retired++;
         kv->scan.retired_pages += kv->scan_running_now;
     }
     pthread_mutex_unlock(&kv->work_lock);
+    if (!fresh)
+        return; /* told already */
     event_send(kv, PMKV_EVENT_RETIRED, off, PAGE_BYTES,
                "the page at 0x%llx cannot be cleared and is out of use", (unsigned long long)off);
+}
+
+/* Is it the page that cannot be cleared, or can nothing be written through this door? The pages
+ * behind the first superblock copy hold nothing, and need no clearing. Where a loss unit is more
+ * than a page they are one unit with that copy, and are left alone. */
+static bool door_works(struct pmkv *kv)
+{
+    static const _Alignas(64) uint8_t zeros[PAGE_BYTES];
+    if (kv->vol.layout.loss_unit > PAGE_BYTES || kv->vol.media->loss_unit > PAGE_BYTES)
+        return true;
+    for (uint64_t off = PAGE_BYTES; off <= 3 * PAGE_BYTES; off += PAGE_BYTES)
+        if (media_recovery_write(media_recover(kv->vol.media, off), zeros) == 0)
+            return true;
+    return false;
 }
 
 /* The recovery write alone: DONE, LATER, or RETIRED when the page cannot be cleared (the caller
  * says what goes out of use with it). */
 static enum repair_outcome write_page(struct pmkv *kv, uint64_t off, const uint8_t *page)
 {
+    /* unreached: nothing is repaired through a handle that only reads (repair_pending). */
     if (kv->opts.read_only || medium_in_doubt(kv, off))
         return REPAIR_LATER; /* I14 */
     pthread_mutex_lock(&kv->repair_lock);
     int rc = media_recovery_write(media_recover(kv->vol.media, off), page);
     if (rc == -EIO) /* once more: it may have been hit again just now, and a verdict is for good */
         rc = media_recovery_write(media_recover(kv->vol.media, off), page);
+    bool verdict = rc == -EIO && door_works(kv);
     pthread_mutex_unlock(&kv->repair_lock);
     if (rc == 0) {
         note_repaired(kv, off);
         return REPAIR_DONE;
     }
-    if (rc != -EIO || medium_in_doubt(kv, off))
-        return REPAIR_LATER; /* no other error is a verdict on the page */
+    /* unreached: the medium goes between the answer of its door and here. */
+    if (!verdict || medium_in_doubt(kv, off))
+        return REPAIR_LATER; /* no other error is a verdict on the page (I14) */
     note_retired(kv, off);
     return REPAIR_RETIRED;
 }
@@ -132,6 +153,7 @@ static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t
 static void blank_page(struct pmkv *kv, uint64_t off)
 {
     static const _Alignas(64) uint8_t zeros[PAGE_BYTES];
+    /* unreached: nothing is repaired through a handle that only reads. */
     if (kv->opts.read_only || medium_in_doubt(kv, off))
         return;
     pthread_mutex_lock(&kv->repair_lock);
@@ -164,6 +186,7 @@ static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, st
         row_image_free(&image);
         return REPAIR_DONE;
     }
+    /* unreached: no group is good in a page with poison (row_load). */
     if ((info->good | info->absent) != 0xffff || info->poisoned) {
         row_decode(&kv->vol, ref, &image);
         row_seal(&kv->vol, ref, &image);
@@ -173,8 +196,8 @@ static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, st
         if (whole || info->poisoned)
             r = repair_page_now(kv, off, image.pages + (size_t)index * PAGE_BYTES, ref.segment,
                                 ref.row);
-        if (!whole && r != REPAIR_LATER)
-            r = REPAIR_LOST;
+        if (!whole && r != REPAIR_LATER) /* I14: no verdict while the medium is away */
+            r = medium_in_doubt(kv, off) ? REPAIR_LATER : REPAIR_LOST;
     }
     row_image_free(&image);
     return r;
@@ -197,13 +220,14 @@ static enum repair_outcome repair_unwritten(struct pmkv *kv, struct place p, uin
     enum repair_outcome r = REPAIR_LATER;
     struct lane *lane = lane_writing(kv, p.segment);
     if (lane) {
-        if (p.row >= lane->next_row)
+        if (p.row >= lane->next_row) /* unreached: the lane began it just now */
             r = repair_empty(kv, p, off);
         lane_unlock(lane);
         return r;
     }
     pthread_mutex_lock(&kv->segments_lock);
     uint8_t state = atomic_load(&s->state);
+    /* unreached: a lane took the segment, or let go of it, since it was asked for just now. */
     if (state == SEGMENT_READY || (state >= SEGMENT_SEALED && p.row >= s->rows_used))
         r = write_page(kv, off, (const uint8_t[PAGE_BYTES]){0});
     pthread_mutex_unlock(&kv->segments_lock);
@@ -233,6 +257,8 @@ static enum repair_outcome repair_row_page(struct pmkv *kv, struct place p, uint
         r = repair_unwritten(kv, p, off);
     if (lane)
         lane_unlock(lane);
+    if (r == REPAIR_LOST)
+        damage_given_up(kv, off);
     segment_unpin(kv, p.segment);
     if (r == REPAIR_LOST)
         lost_discover(kv, ref);
@@ -292,6 +318,7 @@ uint32_t repair_pending(struct pmkv *kv)
         uint32_t i = 0;
         while (i < kv->pending.count && kv->pending.pages[i] < from)
             i++;
+        /* unreached: nobody asks for repairs through a handle that only reads. */
         bool more = i < kv->pending.count && !kv->opts.read_only;
         uint64_t off = more ? kv->pending.pages[i] : 0;
         uint32_t left = kv->pending.count;

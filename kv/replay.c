@@ -31,7 +31,7 @@ static int pass_segments(struct replay *r)
     struct segment_header *table = calloc(segments, sizeof *table);
     if (!table)
         return -ENOMEM;
-    if (r->clean && kv->super.table_version)
+    if (r->clean && kv->super.table_version) /* unreached: every close gives it a version */
         valid = table_read(kv, table);
     r->clean = r->clean && valid == segments;
     for (uint32_t i = 0; i < segments; i++)
@@ -74,7 +74,7 @@ static struct lane *lane_for_tail(struct pmkv *kv, const struct lane_tail *t)
 {
     if (t->kind == LANE_META || t->kind == LANE_CLEANER) {
         struct lane *lane = t->kind == LANE_META ? kv->meta : kv->cleaner;
-        return lane->segment < 0 ? lane : NULL;
+        return lane->segment < 0 ? lane : NULL; /* unreached: a close writes one tail for each */
     }
     for (uint32_t i = 0; i < kv->lane_count; i++)
         if (kv->lanes[i].segment < 0)
@@ -111,6 +111,8 @@ static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane
     return 0;
 }
 
+/* unreached: the tails in a superblock whose check holds are of a close, and of segments and rows
+ * as the table has them that went before it. */
 static bool tail_valid(const struct pmkv *kv, const struct lane_tail *t)
 {
     const struct layout *l = &kv->vol.layout;
@@ -133,6 +135,7 @@ static int pass_tails(struct replay *r)
     int rc = 0;
     for (uint32_t i = 0; r->clean && i < kv->tail_count && rc == 0; i++) {
         const struct lane_tail *t = &kv->tails[i];
+        /* unreached: as in tail_valid. */
         if (!tail_valid(kv, t))
             continue;
         struct segment *s = &kv->segments[t->segment];
@@ -193,6 +196,8 @@ static struct snapshot_found *snapshot_of(struct own *o, const struct meta_key *
     return &list[o->snapshot_count++];
 }
 
+/* unreached: a key whose record holds was made by snapshot_write (lost.c): its parts are numbered
+ * from 0, all of a version say alike how many they are, and a copy of one has its number. */
 static int note_lost_part(struct own *o, const struct meta_key *key, struct meta_ref ref)
 {
     if (key->parts == 0 || key->part >= key->parts || key->parts > 65536)
@@ -230,6 +235,7 @@ static void choose_snapshot(struct own *o)
 static void note_scan(struct own *o, const struct entry *e, struct meta_ref ref)
 {
     struct pmkv *kv = o->r->kv;
+    /* unreached: a record that holds has the size this code gave it. */
     if (e->value_bytes == sizeof kv->scan && e->seq >= o->scan_seq) {
         o->scan_seq = e->seq;
         kv->scan_pos = ref.pos;
@@ -241,12 +247,14 @@ static int own_record(void *arg, const struct entry *e)
     struct own *o = arg;
     struct pmkv *kv = o->r->kv;
     struct meta_key key;
+    /* unreached: of a segment of the store's own every record that holds is one of these. */
     if (e->type != RECORD_META || e->key_bytes != sizeof key)
         return 0;
     memcpy(&key, e->key, sizeof key);
     struct meta_ref ref = {entry_pos(kv, o->segment, e), e->value_bytes, e->seq};
-    switch (key.kind) {
+    switch (key.kind) { /* unreached: the kinds this code writes are all there are */
     case META_SUMMARY: {
+        /* unreached: a summary whose record holds names a segment and a part of this pool. */
         bool current = key.segment < kv->vol.layout.segments && key.part < 65536 &&
                        atomic_load(&kv->segments[key.segment].generation) == key.generation;
         return current ? summary_note_part(kv, &key, ref) : 0;
@@ -293,6 +301,7 @@ static int read_own_value(struct pmkv *kv, struct log_pos pos, uint8_t **record,
 static int load_lost(struct pmkv *kv)
 {
     int rc = 0;
+    /* unreached: memory runs out with parts to come. */
     for (uint32_t i = 0; i < kv->lost_part_count && rc == 0; i++) {
         uint8_t *record;
         const uint8_t *value;
@@ -312,10 +321,11 @@ static void load_scan(struct pmkv *kv)
     uint32_t bytes;
     if (read_own_value(kv, kv->scan_pos, &record, &value, &bytes))
         return;
-    if (bytes == sizeof kv->scan)
+    if (bytes == sizeof kv->scan) /* unreached: note_scan has asked */
         memcpy(&kv->scan, value, sizeof kv->scan);
     if (kv->scan.state == PMKV_SCAN_RUNNING)
         kv->scan.state = PMKV_SCAN_STOPPED; /* cut by a crash: the next one goes on there */
+    /* unreached: a record that holds has a state this code gave it. */
     if (kv->scan.state > PMKV_SCAN_STOPPED)
         kv->scan = (struct scan_record){0};
     free(record);
@@ -451,7 +461,7 @@ static int enter_segment(struct replay *r, uint32_t segment)
         if (s->pending.count == 0)
             rc = segment_scan(kv, segment, &s->pending);
     }
-    const struct entries *from = from_parts ? &list : &s->pending;
+    const struct entries *from = from_parts ? &list : &s->pending; /* unreached: gcc asks above */
     if (rc == 0)
         rc = enter_entries(r, segment, from);
     entries_free(&list);
@@ -463,7 +473,7 @@ static int pass_index(struct replay *r)
     struct pmkv *kv = r->kv;
     int rc = 0;
     for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++) {
-        if (kv->segments[i].kind == KIND_LOG)
+        if (kind_is_log(kv->segments[i].kind))
             rc = enter_segment(r, i);
         if (kv->opts.progress && i % 16 == 0 &&
             kv->opts.progress(kv->opts.progress_arg, "index", i, kv->vol.layout.segments))
@@ -521,9 +531,27 @@ static int refresh_copies(struct replay *r)
     if (!r->clean) {
         uint64_t version = counter_next(kv, 1);
         kv->super.table_version = version;
-        rc = version ? table_write(kv) : -EIO;
+        rc = version ? table_write(kv) : -EIO; /* unreached: an open has numbers enough */
     }
     repair_behind(kv);
+    return rc;
+}
+
+/* What was lost is durable. Segments whose header was may be taken again, and get one that says
+ * that they are free. The rows of those that no lane goes on with were recovered, and all of them
+ * are closed now: the headers say so (I10). */
+static int note_recovered(struct pmkv *kv)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
+        struct segment *s = &kv->segments[i];
+        /* unreached: what is passed over is free; one that is taken is not passed over any more. */
+        if (s->passed_over && atomic_load(&s->state) == SEGMENT_FREE)
+            s->passed_over = segment_write_headers(kv, i) != 0;
+    }
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
+        if (atomic_load(&kv->segments[i].state) == SEGMENT_SEALED && !kv->segments[i].summarised)
+            rc = segment_note_closed(kv, i);
     return rc;
 }
 
@@ -542,6 +570,8 @@ static int pass_settle(struct replay *r)
         rc = lost_save(kv);
     if (rc == 0)
         rc = replay_complete_damaged(r);
+    if (rc == 0 && !kv->opts.read_only)
+        rc = note_recovered(kv);
     return rc || kv->opts.read_only ? rc : refresh_copies(r);
 }
 
@@ -590,7 +620,7 @@ int replay_run(struct pmkv *kv, bool clean)
     for (size_t i = 0; i < sizeof passes / sizeof *passes && rc == 0; i++) {
         if (kv->opts.progress && kv->opts.progress(kv->opts.progress_arg, passes[i].name, 0, 0))
             rc = -ECANCELED;
-        if (rc == 0)
+        else
             rc = passes[i].run(&r);
         if (rc)
             err_phrase(rc, "recovery pass \"%s\"", passes[i].name);

@@ -12,7 +12,8 @@
 #include "scan.h"
 #include "store.h"
 
-/* A twin page found on the medium. */
+/* A twin page found on the medium; one whose mark cannot be read is of segment TWIN_UNREADABLE. */
+#define TWIN_UNREADABLE UINT32_MAX
 struct twin_page {
     uint64_t generation, off;
     uint32_t segment, row, page, number;
@@ -36,7 +37,6 @@ struct replay {
     uint8_t *payload, *candidate, *merged; /* of one row each */
     struct twin_page *twins;
     uint32_t twin_count, twin_capacity;
-    bool twin_unreadable[MAX_ROW_PAGES]; /* some twin's page of this number cannot be read */
     struct notes extents, manifests, tombstones;
     uint64_t work_done, work_total;
 };

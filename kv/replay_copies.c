@@ -34,13 +34,15 @@ static int find_twins_of(struct replay *r, uint32_t segment)
     struct pmkv *kv = r->kv;
     for (uint32_t slot = 0; slot < twin_slots(kv); slot++)
         for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
-            struct twin_mark mark;
+            struct twin_mark mark, none = {.segment = TWIN_UNREADABLE, .page = p};
             uint64_t off = twin_slot_off(kv, segment, slot) + (uint64_t)p * PAGE_BYTES;
             if (media_load(kv->vol.media, off + PAGE_PAYLOAD_BYTES, &mark, sizeof mark) !=
                 sizeof mark) {
                 damage_found(kv, DAMAGE_POISON, off, "twin page");
-                r->twin_unreadable[p] = true;
-            } else if (twin_mark_valid(kv, &mark, off) && mark.page == p &&
+                if (note_twin(r, &none, off)) /* unreached: memory runs out at a page with poison */
+                    return -ENOMEM;
+            } else if (twin_mark_valid(kv, &mark, off) &&
+                       mark.page == p && /* unreached: it is bound to its place */
                        note_twin(r, &mark, off)) {
                 return -ENOMEM;
             }
@@ -62,6 +64,7 @@ int replay_find_twins(struct replay *r)
 static uint32_t twin_slots_of(struct replay *r, struct row_ref ref, uint64_t *slots, uint32_t most)
 {
     uint32_t count = 0;
+    /* unreached: `most` is what all sets of twins of a lane come to. */
     for (uint32_t i = 0; i < r->twin_count && count < most; i++) {
         const struct twin_page *t = &r->twins[i];
         uint64_t slot = t->off - (uint64_t)t->page * PAGE_BYTES;
@@ -81,18 +84,36 @@ static int load_twin(struct replay *r, struct row_ref ref, uint32_t page, uint64
                      uint8_t *dst)
 {
     struct pmkv *kv = r->kv;
-    if (twins_are_parity(kv)) {
-        uint64_t off = layout_chunk_page_off(&kv->vol.layout, ref.segment, ref.row, 1, page);
-        return media_load(kv->vol.media, off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
+    uint64_t off = slot + (uint64_t)page * PAGE_BYTES;
+    if (twins_are_parity(kv))
+        off = layout_chunk_page_off(&kv->vol.layout, ref.segment, ref.row, 1, page);
+    bool marked = twins_are_parity(kv);
+    for (uint32_t i = 0; i < r->twin_count && !marked; i++) {
+        const struct twin_page *t = &r->twins[i];
+        if (t->off != off)
+            continue;
+        if (t->segment == TWIN_UNREADABLE)
+            return 0;
+        marked = t->segment == ref.segment && t->row == ref.row && t->generation == ref.generation;
     }
+    if (!marked)
+        return -1;
+    return media_load(kv->vol.media, off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
+}
+
+/* Twin pages of this number that cannot be read, but for those of `count` slots. */
+static uint32_t twins_unreadable(const struct replay *r, uint32_t page, const uint64_t *slots,
+                                 uint32_t count)
+{
+    uint32_t unreadable = 0;
     for (uint32_t i = 0; i < r->twin_count; i++) {
         const struct twin_page *t = &r->twins[i];
-        if (t->segment != ref.segment || t->row != ref.row || t->generation != ref.generation ||
-            t->page != page || t->off - (uint64_t)page * PAGE_BYTES != slot)
-            continue;
-        return media_load(kv->vol.media, t->off, dst, PAGE_PAYLOAD_BYTES) == PAGE_PAYLOAD_BYTES;
+        bool other = t->segment == TWIN_UNREADABLE && t->page == page;
+        for (uint32_t k = 0; k < count; k++)
+            other = other && t->off - (uint64_t)page * PAGE_BYTES != slots[k];
+        unreadable += other;
     }
-    return r->twin_unreadable[page] ? 0 : -1;
+    return unreadable;
 }
 
 /* --- candidates ------------------------------------------------------------------------------- */
@@ -199,10 +220,10 @@ int row_collect(struct replay *r, struct row_ref ref, const struct judged *j,
         build_candidate(r, ref, slots[i], r->candidate, unreadable);
         row_parse(kv, ref, r->candidate, row_payload(kv), merge_record, rr);
     }
-    /* Had anything been stored to the row, a twin would name it: one that can be read and does not
-     * is word enough that nothing was. */
-    bool has_twins = kv->vol.layout.parity_columns > 0 && !twins_are_parity(kv);
-    for (uint32_t p = 0; has_twins && count == 0 && p < kv->vol.layout.row_pages; p++)
-        unreadable[p] = unreadable[p] && r->twin_unreadable[p];
+    /* Had anything been stored to the row, each of its twins would name it: fewer unreadable ones
+     * than are missing are word enough that nothing was. */
+    uint32_t twins = twins_are_parity(kv) ? 0 : kv->vol.layout.parity_columns;
+    for (uint32_t p = 0; count < twins && p < kv->vol.layout.row_pages; p++)
+        unreadable[p] = unreadable[p] && twins_unreadable(r, p, slots, count) >= twins - count;
     return rr->no_memory ? -ENOMEM : 0;
 }

@@ -33,6 +33,8 @@ struct standing {
     bool unreadable; /* known from its summary alone */
 };
 
+/* unreached: keys of one hash, in bucket and tag, that differ: tests/crash/test_long_keys.c has
+ * some that share all but the hash; two of one hash are once in 2^36. */
 static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_bytes)
 {
     if (key_bytes != e->key_bytes || memcmp(key, e->key, e->kept_bytes) != 0)
@@ -43,13 +45,16 @@ static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_byt
 /* Reads the key under the slot, from the record, else from its summary entry. */
 static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
 {
+    /* unreached: as below. */
     struct log_pos pos = {slot_position(st->ref.slot)};
     st->same = st->unreadable = false;
+    /* unreached: a lost record of another key; of this one marked_already has asked. */
     if (pos_is_lost(pos))
         return 0; /* names no place; see apply_lost */
     struct row_place place = pos_place(&kv->shape, pos);
     uint64_t generation = atomic_load(&kv->segments[place.segment].generation);
     uint8_t head[RECORD_HEADER_BYTES + 256];
+    /* unreached: a row ends in the middle of what another key of this hash would take. */
     if (e->key_bytes <= 256 &&
         place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
         payload_load(kv, place, head, RECORD_HEADER_BYTES + e->key_bytes) == 0) {
@@ -72,14 +77,16 @@ static int read_standing(struct pmkv *kv, const struct entry *e, struct standing
     }
     struct entry there;
     uint8_t name[ENTRY_KEY_MAX];
+    /* unreached: what stands cannot be read, and memory runs out. */
     if (r == FIND_NOMEM)
         return -ENOMEM;
-    if (entry_at(kv, pos, &there, name)) {
+    if (entry_at(kv, pos, &there, name)) { /* unreached: the slot was made from that entry */
         st->unreadable = true;
         st->h = (struct record_header){.type = there.type,
                                        .key_bytes = (uint16_t)there.key_bytes,
                                        .value_bytes = there.value_bytes,
                                        .seq = there.seq};
+        /* unreached: another key of this hash, that cannot be read. */
         st->same = there.key_bytes == e->key_bytes && there.hash == e->hash &&
                    memcmp(name, e->key, e->kept_bytes) == 0;
     }
@@ -93,9 +100,9 @@ static int find_standing(struct pmkv *kv, const struct entry *e, struct standing
     index_find_begin(kv->index, e->hash, &f);
     while (index_find_next(&f, &st->ref)) {
         int rc = read_standing(kv, e, st);
-        if (rc)
+        if (rc) /* unreached: as in read_standing */
             return rc;
-        if (st->same) {
+        if (st->same) { /* unreached: another key of this hash */
             *found = true;
             return 0;
         }
@@ -114,11 +121,11 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
     bool found;
     uint32_t stripe = index_stripe(e->hash), segment = pos_place(&kv->shape, pos).segment;
     int rc = find_standing(kv, e, &st, &found);
-    if (rc)
+    if (rc) /* unreached: as in read_standing */
         return rc;
     if (!found) {
         rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
-        if (rc == 0) {
+        if (rc == 0) { /* unreached: the index has room for what it was sized for */
             live_add(kv, segment, units);
             index_keys_add(kv->index, stripe, record_is_version(e->type));
         }
@@ -153,8 +160,9 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
 int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
 {
     struct pmkv *kv = r->kv;
-    uint32_t row = (uint32_t)(e->start / row_payload(kv));
+    uint32_t row = (uint32_t)(e->start / row_payload(kv)); /* unreached: as below */
     uint32_t offset = (uint32_t)(e->start % row_payload(kv));
+    /* unreached: an entry in a summary that holds is of a record that was there. */
     if (row >= kv->vol.layout.segment_rows ||
         offset + record_bytes(e->key_bytes, e->value_bytes) > row_payload(kv))
         return 0; /* no record can be there: the entry does not hold */
@@ -177,13 +185,15 @@ int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
         struct standing st;
         bool found;
         rc = find_standing(kv, e, &st, &found); /* a copy of the cleaner's may stand beside it */
+        /* unreached: memory runs out in find_standing. */
         if (rc == 0 && !found) {
             rc = note(&r->extents, n);
             if (rc == 0)
                 rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
-            if (rc == 0)
+            if (rc == 0) /* unreached: the index has room for what it was sized for */
                 live_add(kv, segment, n.units);
         }
+        /* unreached: segments of the log have neither of these in their summaries. */
     } else if (rc == 0 && e->type != RECORD_META && e->type != RECORD_COMMIT) {
         rc = enter_key(kv, e, pos, n.units);
     }
@@ -204,7 +214,7 @@ static void drop_slot(struct pmkv *kv, const struct noted *n)
 {
     struct slot_ref ref;
     index_lock(kv->index, index_stripe(n->hash));
-    if (index_find_position(kv->index, n->hash, n->pos.v, &ref)) {
+    if (index_find_position(kv->index, n->hash, n->pos.v, &ref)) { /* unreached: it was put there */
         index_remove(kv->index, &ref);
         live_add(kv, pos_place(&kv->shape, n->pos).segment, -(int64_t)n->units);
     }
@@ -267,7 +277,7 @@ static bool find_lost_slot(struct pmkv *kv, const struct lost_entry *l, struct s
         .key_bytes = l->key_bytes, .kept_bytes = l->kept_bytes, .key = l->key, .hash = l->hash};
     bool found;
     st->h = (struct record_header){0};
-    return find_standing(kv, &e, st, &found) == 0 && found;
+    return find_standing(kv, &e, st, &found) == 0 && found; /* unreached: as in read_standing */
 }
 
 /* Has one of the first `applied` entries, of the same key, marked its slot? A recovery that was cut
@@ -279,8 +289,10 @@ static bool marked_already(struct pmkv *kv, const struct lost_entry *l, uint32_t
     index_find_begin(kv->index, l->hash, &f);
     while (index_find_next(&f, &ref)) {
         struct log_pos pos = {slot_position(ref.slot)};
+        /* unreached: a marked slot of another key of this hash. */
         for (uint32_t i = 0; pos_is_lost(pos) && i < applied; i++) {
             struct lost_entry *o = kv->lost[i];
+            /* unreached: slots and entries of another key of this hash. */
             if (o->id != (pos.v & ~POSITION_LOST) || o->hash != l->hash ||
                 o->key_bytes != l->key_bytes || o->kept_bytes != l->kept_bytes ||
                 memcmp(o->key, l->key, l->kept_bytes) != 0)
@@ -304,7 +316,9 @@ static int apply_lost(struct pmkv *kv, const struct lost_entry *l, uint32_t appl
     if (marked_already(kv, l, applied)) {
         rc = 0;
     } else if (!find_lost_slot(kv, l, &st)) {
+        /* unreached: the index has room for what it was sized for. */
         rc = index_insert(kv->index, l->hash, slot_make(mark.v, 0, l->hash)) ? -ENOMEM : 1;
+        /* unreached: an entry with a name has its number. */
     } else if (l->seq != 0 && st.h.seq > l->seq) {
         rc = 0;
     } else {
@@ -324,8 +338,9 @@ int replay_apply_lost(struct replay *r)
     uint32_t kept = 0;
     int rc = 0;
     for (uint32_t i = 0; i < kv->lost_count; i++) {
+        /* unreached: the index has room for what it was sized for. */
         int keep = kv->lost[i]->in_index && rc == 0 ? apply_lost(kv, kv->lost[i], kept) : 1;
-        if (keep < 0)
+        if (keep < 0) /* unreached: as above */
             rc = keep;
         if (keep != 0) {
             kv->lost[kept++] = kv->lost[i];

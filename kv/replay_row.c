@@ -9,9 +9,10 @@
  *                record is there where some copy gives it, header and value checked, bound to its
  *                place
  *   2. settle    what is missing between records (a gap) is
- *                  damage, if the row was fenced: a later row of the segment has content, or checks
- *                  of the row hold (they are stored at the close, after all its commits were
- * fenced; rows stored whole, the cleaner's, are exempt), or a later epoch of the row is there (I10)
+ *                  damage, if the row was fenced: the segment's header says so, or a later row of
+ *                  the segment has content, or checks of the row hold (they are stored at the
+ *                  close, after all its commits were fenced; of rows stored whole, the
+ *                  cleaner's, they say nothing), or a later epoch of the row is there (I10)
  *                  damage that ends the row, if no copy of the place can be read
  *                  the tail else: a torn write nobody was told about; the row ends there
  *   3. complete  the row is written in place with parity and checks, and fenced, before anything in
@@ -217,8 +218,19 @@ static struct testimony testimony_of_later_rows(const struct segment_tail *tail,
     uint32_t later = tail->content > row ? tail->content - 1 - row : 0;
     if (later == 1)
         return tail->before;
+    /* unreached: gcc asks this of the last row alone, for which it is so. */
     bool may_be = tail->behind && row + 1 == tail->content;
     return (struct testimony){.fenced = later > 0 || may_be, .close_fenced = later > 0};
+}
+
+/* The headers speak of rows whose close was fenced when they were written. */
+static struct testimony testimony_of_row(const struct segment *s, const struct segment_tail *tail,
+                                         uint32_t row)
+{
+    struct testimony t = testimony_of_later_rows(tail, row);
+    if (row < s->closed_rows)
+        t.fenced = t.close_fenced = true;
+    return t;
 }
 
 /* What is left of a record with a bad value is its name, which is taken here. */
@@ -241,9 +253,11 @@ static int gather_records(struct replay *r, struct row_ref ref, const struct row
     return 0;
 }
 
-static bool stored_whole(const struct row_records *rr)
+/* Its kind says so, or (before format version 3) the first record. */
+static bool stored_whole(const struct segment *s, const struct row_records *rr)
 {
-    return rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW;
+    return s->kind == KIND_COPIES ||
+           (rr->count > 0 && record_epoch(&rr->list[0].h) == EPOCH_WHOLE_ROW);
 }
 
 static int recover_row(struct replay *r, struct row_ref ref, struct testimony t,
@@ -252,24 +266,30 @@ static int recover_row(struct replay *r, struct row_ref ref, struct testimony t,
     bool unreadable[MAX_ROW_PAGES], damaged = false;
     struct judged j = row_judge(r, ref);
     int rc = row_collect(r, ref, &j, rr, unreadable);
-    if (rc)
+    if (rc) /* unreached: memory runs out at a row of more records than those behind it */
         return rc;
     struct segment *s = &r->kv->segments[ref.segment];
     if (s->retired_rows >> ref.row & 1) {
+        /* unreached: all of a retired row is lost, and the row behind says how much that was. */
         if (!j.checked && rr->count == 0 && t.used == 0)
             return 0; /* it was out of use before anything was written to it */
         atomic_store(&s->evacuate, true);
     }
-    t.fenced |= j.closed || (j.checked && !stored_whole(rr));
-    t.close_fenced |= j.closed;
+    bool whole = stored_whole(s, rr);
+    t.fenced |= j.checked && !whole;
+    t.close_fenced |= j.closed && !whole;
     uint32_t fill = row_settle(r, ref, &t, rr, unreadable, &damaged);
     rc = gather_records(r, ref, rr, g);
-    if (rc == 0 && !j.closed)
+    /* What parity gives may be what a torn close lacks: without the twins (I12) the next page that
+     * goes would be one too many. Or it is what the completion of a torn row was just replacing. */
+    bool complete = j.closed && r->image.bad_pages == 0;
+    if (rc == 0 && !complete)
         rc = finish_row(r, ref, rr, fill, damaged);
     if (rc == 0 && j.closed && r->image.bad_pages)
         for (uint32_t i = 0; i < r->image.page_count; i++) {
             const struct row_page *p = &r->image.info[i];
             const struct layout *l = &r->kv->vol.layout;
+            /* unreached: no group is good in a page with poison (row_load). */
             if ((p->good | p->absent) != 0xffff || p->poisoned)
                 damage_found(r->kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
                              layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages,
@@ -288,9 +308,10 @@ int replay_segment_rows(struct replay *r, uint32_t segment)
     struct segment_tail tail;
     int rc = find_segment_tail(r, segment, &rr, &tail);
     uint32_t rows = tail.content + tail.behind;
+    if (rows < s->closed_rows)
+        rows = s->closed_rows;
     for (uint32_t row = 0; row < rows && rc == 0; row++)
-        rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_later_rows(&tail, row), &rr,
-                         &g);
+        rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_row(s, &tail, row), &rr, &g);
     gathering_settle(&g);
     settle_lost_members(kv, segment, &g);
     entries_clear(&s->pending);
@@ -315,6 +336,7 @@ bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill
     bool unreadable[MAX_ROW_PAGES];
     struct judged j = row_judge(r, ref);
     uint32_t expected = 0;
+    /* unreached: tail_valid has asked. */
     bool whole = fill <= row_payload(kv) && row_collect(r, ref, &j, &rr, unreadable) == 0;
     for (uint32_t i = 0; i < rr.count && whole; i++) {
         whole = rr.list[i].good && rr.list[i].offset <= line_up(expected);

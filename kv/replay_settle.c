@@ -63,6 +63,36 @@ static bool range_has_lost(struct replay *r, uint32_t from, uint32_t to)
     return false;
 }
 
+/* A place without a record, in a row that was fenced, holds the zeros with which recovery completed
+ * it, and the loss was listed before. Else it is damage, though its groups check or decode: parity
+ * may be older than the zeros, when power was lost while they were stored. */
+static bool hole_is_damage(struct replay *r, uint32_t from, uint32_t to)
+{
+    if (range_has_lost(r, from, to))
+        return true;
+    for (uint32_t at = from; at < to; at++) {
+        size_t page = at / PAGE_PAYLOAD_BYTES;
+        if (r->image.pages[page * PAGE_BYTES + at % PAGE_PAYLOAD_BYTES])
+            return true;
+    }
+    return false;
+}
+
+/* Behind the last record the same: what was decoded there and is no zeros comes of parity that is
+ * older than the row's data. Of a group that was never stored the bytes mean nothing. */
+static bool end_is_damage(struct replay *r, uint32_t from, uint32_t to)
+{
+    if (range_has_lost(r, from, to))
+        return true;
+    for (uint32_t at = from; at < to; at++) {
+        uint32_t page = at / PAGE_PAYLOAD_BYTES, in = at % PAGE_PAYLOAD_BYTES;
+        if (r->image.info[page].rebuilt >> in / GROUP_BYTES & 1 &&
+            r->image.pages[(size_t)page * PAGE_BYTES + in])
+            return true;
+    }
+    return false;
+}
+
 /* --- settling --------------------------------------------------------------------------------- */
 
 static uint32_t last_epoch_of(const struct row_records *rr)
@@ -75,14 +105,16 @@ static uint32_t last_epoch_of(const struct row_records *rr)
     return last;
 }
 
-/* Behind the last record: what is missing there. Returns whether something is. */
+/* Behind the last record: what is missing there. Returns whether something is. `due`: where the
+ * next one would stand, which where records are packed is before `end`, the line behind it. */
 static bool settle_end(struct replay *r, struct row_ref ref, const struct testimony *t,
-                       uint32_t end, const bool unreadable[MAX_ROW_PAGES])
+                       uint32_t due, uint32_t end, const bool unreadable[MAX_ROW_PAGES])
 {
     uint32_t to = t->used_known ? t->used : row_payload(r->kv);
     bool missing = end < to;
     if (t->close_fenced) {
-        missing = missing && range_has_lost(r, end, to);
+        end = due;
+        missing = due < to && end_is_damage(r, due, to);
     } else if (!t->used_known && missing) {
         missing = unreadable[end / PAGE_PAYLOAD_BYTES];
         to = (end / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES;
@@ -99,6 +131,13 @@ static uint32_t place_due(const struct found_record *f, uint32_t expected)
     uint16_t epoch = record_epoch(&f->h);
     bool begins = epoch != EPOCH_WHOLE_ROW && epoch_line(epoch) * LINE_BYTES == line_up(expected);
     return begins ? line_up(expected) : expected;
+}
+
+/* Members of a batch and what the cleaner moved stand right behind each other, all else on lines.
+ */
+static bool is_packed(const struct found_record *f)
+{
+    return f->h.flags & RECORD_BATCH || record_epoch(&f->h) == EPOCH_WHOLE_ROW;
 }
 
 /* A record whose value is lost. Whether a member of a batch is one nobody knows yet. */
@@ -140,29 +179,34 @@ static bool stands_alone(const struct found_record *f, const struct testimony *t
 uint32_t row_settle(struct replay *r, struct row_ref ref, const struct testimony *t,
                     struct row_records *rr, const bool unreadable[MAX_ROW_PAGES], bool *damaged)
 {
-    uint32_t expected = 0, kept = 0, last_epoch = last_epoch_of(rr);
+    uint32_t expected = 0, kept = 0, hidden = 0, last_epoch = last_epoch_of(rr);
+    bool packed = false;
     for (uint32_t i = 0; i < rr->count; i++) {
         const struct found_record *f = &rr->list[i];
+        /* unreached: it was made zeros before the next row was begun (lane_abandon). */
         if (t->used_known && f->offset >= t->used)
             break; /* of a commit that was given up */
         uint32_t due = place_due(f, expected);
         bool hole = f->offset > due && !stands_alone(f, t);
         if (hole && !t->fenced && due >= last_epoch)
             break; /* the torn tail */
-        if (hole && (!t->fenced || range_has_lost(r, due, f->offset))) {
+        if (hole && (!t->fenced || hole_is_damage(r, due, f->offset))) {
             note_lost_range(r, ref, due, f->offset);
             *damaged = true;
         }
         if (!f->good && stands_alone(f, t)) {
             memset(rr->merged + f->offset, 0, found_end(f) - f->offset);
             expected = found_end(f);
+            packed = true;
             continue;
         }
         if (!f->good && !t->fenced && f->offset >= last_epoch) {
-            *damaged |= settle_doubtful(r, ref, rr, f, unreadable);
+            if (settle_doubtful(r, ref, rr, f, unreadable))
+                hidden = line_up(found_end(f)); /* there may have been commits behind it */
             break;
         }
         expected = found_end(f);
+        packed = is_packed(f);
         *damaged |= !f->good;
         if (f->good)
             rr->list[kept++] = *f;
@@ -170,8 +214,9 @@ uint32_t row_settle(struct replay *r, struct row_ref ref, const struct testimony
             settle_bad_value(r, ref, rr, f, &kept);
     }
     rr->count = kept;
-    uint32_t end = line_up(expected);
-    *damaged |= settle_end(r, ref, t, end, unreadable);
+    uint32_t end = line_up(expected), due = packed ? expected : end;
+    *damaged |= hidden > 0;
+    *damaged |= settle_end(r, ref, t, hidden ? hidden : due, hidden ? hidden : end, unreadable);
     memset(rr->merged + expected, 0, row_payload(r->kv) - expected);
     return end;
 }

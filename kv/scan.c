@@ -118,6 +118,7 @@ static void settle_batch(struct gathering *g, uint32_t commit)
     memcpy(&key, g->keys + g->records[commit].key_at, sizeof key);
     uint64_t begin = g->records[commit].h.seq - key.count, chain = 0;
     uint32_t first = commit;
+    /* unreached: numbers that fall along the row: the cleaner moves no members as such. */
     while (first > 0 && is_member(&g->records[first - 1]) &&
            g->records[first - 1].h.seq < g->records[first].h.seq &&
            g->records[first - 1].h.seq >= begin)
@@ -205,7 +206,7 @@ static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_imag
     row_load(&kv->vol, ref, image);
     if (image->bad_pages)
         row_decode(&kv->vol, ref, image);
-    if (image->lost_groups && kv->segments[ref.segment].kind == KIND_LOG)
+    if (image->lost_groups && kind_is_log(kv->segments[ref.segment].kind))
         lost_add_range(kv, layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, 0),
                        image->lost_groups * GROUP_BYTES); /* no summary names what was there */
     row_flatten(kv, image, payload);
@@ -221,6 +222,7 @@ int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
         free(payload);
         return rc;
     }
+    /* unreached: memory runs out with rows to come. */
     for (uint32_t row = 0; row < kv->segments[segment].rows_used && rc == 0; row++) {
         struct row_ref ref = row_ref_of(kv, segment, row);
         row_payload_now(kv, ref, &image, payload);

@@ -225,8 +225,8 @@ static void scan_begin(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->work_lock);
     if (kv->scan.state != PMKV_SCAN_STOPPED || kv->scan.cursor > kv->vol.layout.segments)
-        kv->scan = (struct scan_record){.start_time = now_seconds(),
-                                        .bad_pages = kv->pending.count}; /* it repairs them too */
+        kv->scan = (struct scan_record){.start_time = now_seconds(), /* met since the open: its too */
+                                        .bad_pages = kv->pending.count + kv->given_up.count};
     kv->scan.state = PMKV_SCAN_RUNNING;
     kv->scan.total_bytes = kv->vol.layout.pool_bytes;
     kv->scan.end_time = 0;
@@ -310,6 +310,14 @@ void scrub_run(struct pmkv *kv)
 
 /* --- the keeper's thread ---------------------------------------------------------------------- */
 
+void keeper_wake(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    kv->chores_wanted = true;
+    pthread_cond_signal(&kv->work_cond);
+    pthread_mutex_unlock(&kv->work_lock);
+}
+
 void *keeper_main(void *arg)
 {
     struct pmkv *kv = arg;
@@ -318,9 +326,9 @@ void *keeper_main(void *arg)
         sigbus_taken(kv);
         pthread_mutex_lock(&kv->work_lock);
         bool scrub = kv->scrub_running;
-        if (!scrub && !atomic_load(&kv->stopping)) {
+        if (!scrub && !kv->chores_wanted && !atomic_load(&kv->stopping))
             wait_at_most(&kv->work_cond, &kv->work_lock, 20 * 1000000ull);
-        }
+        kv->chores_wanted = false;
         pthread_mutex_unlock(&kv->work_lock);
         if (scrub)
             scrub_run(kv);
@@ -433,7 +441,7 @@ enum pmkv_status pmkv_check(struct pmkv *kv, struct pmkv_scan *scan, pmkv_progre
     uint64_t bad = bad_now(kv), pending, total = kv->vol.layout.pool_bytes;
     struct pmkv_scan out = {.start_time = now_seconds(), .total_bytes = total};
     pthread_mutex_lock(&kv->work_lock);
-    pending = kv->pending.count; /* found at open, before this check */
+    pending = kv->pending.count + kv->given_up.count; /* found before this check */
     pthread_mutex_unlock(&kv->work_lock);
     while (s == PMKV_OK && !scrub_walk_done(&w)) {
         out.done_bytes += scrub_walk_step(&w);
@@ -451,6 +459,16 @@ enum pmkv_status pmkv_check(struct pmkv *kv, struct pmkv_scan *scan, pmkv_progre
     return s;
 }
 
+/* A page whose segment is being freed or taken just now waits until that is done: a few writes. */
+enum { REPAIR_ATTEMPTS = 20, REPAIR_PAUSE_NS = 5 * 1000 * 1000 };
+
+static void repair_pause(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    wait_at_most(&kv->scrub_cond, &kv->work_lock, REPAIR_PAUSE_NS);
+    pthread_mutex_unlock(&kv->work_lock);
+}
+
 enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left)
 {
     enum pmkv_status s = handle_enter(kv);
@@ -458,15 +476,18 @@ enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left)
         s = fail(PMKV_E_READONLY, "repair writes to the pool");
     if (s)
         return s;
-    uint32_t waiting = 0;
+    uint32_t waiting;
     repair_collect(kv);
-    for (int attempt = 0; attempt < 3; attempt++)
-        if ((waiting = repair_pending(kv)) == 0)
+    for (int attempt = 1;; attempt++) {
+        waiting = repair_pending(kv);
+        lanes_leave_evacuated(kv);
+        seal_waiting(kv);
+        if (clean_needed(kv))
+            clean_round(kv);
+        if (waiting == 0 || atomic_load(&kv->unavailable) || attempt == REPAIR_ATTEMPTS)
             break;
-    lanes_leave_evacuated(kv);
-    seal_waiting(kv);
-    if (clean_needed(kv))
-        clean_round(kv);
+        repair_pause(kv);
+    }
     if (left)
         *left = waiting;
     return PMKV_OK;

@@ -27,5 +27,7 @@ void scrub_walk_end(struct scrub_walk *w);
 void scrub_run(struct pmkv *kv);
 
 void *keeper_main(void *kv);
+/* A segment was sealed or taken: the keeper has something to do now. */
+void keeper_wake(struct pmkv *kv);
 
 #endif

@@ -12,6 +12,8 @@
 #include "damage.h"
 #include "lost.h"
 #include "repair.h"
+#include "scrub.h"
+#include "space.h"
 #include "super.h"
 
 /* --- bytes of a header ------------------------------------------------------------------------ */
@@ -45,6 +47,7 @@ void segment_header_encode(const struct pmkv *kv, uint32_t segment, uint16_t col
         .kind = free ? KIND_NONE : s->kind,
         .rows_used = s->rows_used,
         .records = s->records,
+        .closed_rows = free ? 0 : s->closed_rows,
     };
     out->check = header_check(kv, out);
 }
@@ -57,8 +60,9 @@ bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h,
         return false;
     bool free = h->state == SEGMENT_FREE && h->kind == KIND_NONE && h->generation == 0;
     bool used = (h->state == SEGMENT_OPEN || h->state == SEGMENT_SEALED) && h->kind >= KIND_LOG &&
-                h->kind <= KIND_TWIN && h->generation != 0;
-    return (free || used) && h->rows_used <= kv->vol.layout.segment_rows &&
+                h->kind <= KIND_COPIES && h->generation != 0;
+    uint32_t rows = kv->vol.layout.segment_rows;
+    return (free || used) && h->rows_used <= rows && h->closed_rows <= (free ? 0 : rows) &&
            memcmp(h->reserved, zeros, sizeof zeros) == 0;
 }
 
@@ -123,6 +127,20 @@ int segment_write_headers(struct pmkv *kv, uint32_t segment)
     return rc;
 }
 
+int segment_note_closed(struct pmkv *kv, uint32_t segment)
+{
+    struct segment *s = &kv->segments[segment];
+    uint32_t said = s->closed_rows;
+    uint32_t closed = atomic_load_explicit(&s->rows_durable, memory_order_relaxed);
+    if (closed <= said)
+        return 0;
+    s->closed_rows = closed;
+    if (segment_write_headers(kv, segment) == 0)
+        return 0;
+    s->closed_rows = said; /* some copies may say it: it is true */
+    return atomic_load(&kv->write_failed) || atomic_load(&kv->unavailable) ? -EIO : 0;
+}
+
 void segment_adopt(struct pmkv *kv, const struct segment_header *h)
 {
     struct segment *s = &kv->segments[h->segment];
@@ -132,6 +150,7 @@ void segment_adopt(struct pmkv *kv, const struct segment_header *h)
     s->retired_rows = h->retired_rows;
     s->rows_used = h->rows_used;
     s->records = h->records;
+    s->closed_rows = h->closed_rows;
     s->header_version = h->version;
     s->summarised = h->state == SEGMENT_SEALED;
     uint32_t durable = h->state == SEGMENT_SEALED ? h->rows_used : 0;
@@ -167,6 +186,8 @@ static void segment_give_up(struct pmkv *kv, uint32_t segment, struct segment_he
     struct lost_entry e = {.pool_off = layout_data_page_off(l, segment, 0, 0),
                            .bytes = l->segment_rows * l->row_pages * PAGE_BYTES};
     lost_add(kv, &e, NULL, false);
+    /* The list of what is lost goes elsewhere: with its new header a crash would leave no word. */
+    kv->segments[segment].passed_over = true;
 }
 
 /* The newer of the valid lines of one header page: 1; 0: none is valid; -1: poison. */
@@ -326,6 +347,7 @@ static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind ki
     s->summarised = false;
     s->part_count = 0;
     s->records = 0;
+    s->closed_rows = 0;
     s->stuck = false;
     s->sealed_seq = 0;
     entries_clear(&s->pending);
@@ -362,16 +384,22 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
             ready = taken >= 0;
             if (!ready)
                 taken = segment_claim(kv, SEGMENT_FREE, false, kind, avoid, avoid_count);
+            if (taken < 0 && kind == KIND_COPIES) /* its kind and generation are given anew */
+                taken = segment_claim(kv, SEGMENT_READY, false, kind, avoid, avoid_count);
             last = taken < 0;
             if (last)
                 taken = segment_claim(kv, SEGMENT_FREE, true, kind, avoid, avoid_count);
+        }
+        if (space_is_low(kv)) {
+            kv->cleaner_wanted = true;
+            pthread_cond_signal(&kv->cleaner_cond);
         }
         pthread_mutex_unlock(&kv->segments_lock);
         int rc = taken >= 0 && !ready ? segment_begin(kv, (uint32_t)taken, kind) : 0;
         bool outage = atomic_load(&kv->write_failed) || atomic_load(&kv->unavailable);
         if (rc && !last && !outage)
-            continue;                        /* another one: this one's header cannot be stored */
-        pthread_cond_signal(&kv->work_cond); /* the keeper prepares another one */
+            continue;    /* another one: this one's header cannot be stored */
+        keeper_wake(kv); /* it prepares another one */
         return rc && last && !outage ? -ENOSPC : rc ? rc : taken;
     }
 }
@@ -381,7 +409,8 @@ void segment_prepare_ahead(struct pmkv *kv)
     for (;;) {
         pthread_mutex_lock(&kv->segments_lock);
         int64_t taken = -ENOSPC;
-        if (kv->ready_count < kv->lane_count + 2 && kv->free_count > kv->reserve_segments + 1)
+        /* The store's own records take none that is ready: two are left for them. */
+        if (kv->ready_count < kv->lane_count + 2 && kv->free_count > 2)
             taken = segment_claim(kv, SEGMENT_FREE, false, KIND_LOG, NULL, 0);
         pthread_mutex_unlock(&kv->segments_lock);
         if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))
@@ -425,6 +454,7 @@ int segment_end(struct pmkv *kv, uint32_t segment)
         atomic_store_explicit(&s->generation, generation, memory_order_seq_cst);
         return -EIO;
     }
+    damage_forget_given_up(kv, segment);
     uint32_t live = atomic_exchange_explicit(&s->live_units, 0, memory_order_relaxed);
     atomic_fetch_sub_explicit(&kv->live_units, live, memory_order_relaxed);
     atomic_store_explicit(&s->evacuate, false, memory_order_relaxed);

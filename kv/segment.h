@@ -29,8 +29,9 @@ struct segment_header {
     uint16_t column; /* 0xffff in the table */
     uint8_t state, kind;
     uint32_t rows_used;
-    uint32_t records; /* entries in the parts of its summary: how open knows that it is whole */
-    uint8_t reserved[16];
+    uint32_t records;     /* entries in the parts of its summary: how open knows that it is whole */
+    uint32_t closed_rows; /* the close of rows [0, n) is fenced: what is missing there is damage */
+    uint8_t reserved[12];
 };
 _Static_assert(sizeof(struct segment_header) == 64, "a header is a line");
 enum { HEADER_IN_TABLE = 0xffff };
@@ -51,6 +52,12 @@ bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h,
 /* Writes the header of `segment` from memory to every column, durably, with a new version. Copies
  * that fault are queued for repair. 0, or -EIO when no copy took it or a drain failed. */
 int segment_write_headers(struct pmkv *kv, uint32_t segment);
+
+/* I10: says in the headers, durably, which rows are closed by now. Before a lane leaves the segment
+ * and before the cleaner frees what it moved into it; else nothing would tell damage at the end of
+ * its last row from a torn write. 0; -EIO in an outage. A header that cannot be stored anywhere is
+ * no error: nothing says it then until the segment is sealed. */
+int segment_note_closed(struct pmkv *kv, uint32_t segment);
 
 /* Sets a segment's state from a valid header. */
 void segment_adopt(struct pmkv *kv, const struct segment_header *h);

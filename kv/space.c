@@ -3,9 +3,12 @@
 
 #include "space.h"
 
+#include <time.h>
+
 #include "../recovery/errmsg.h"
 #include "clean.h"
 #include "damage.h"
+#include "handle.h"
 
 /* What cleaning can pack a pool to. Above it the cost of making room grows without bound: at a
  * utilisation u the greedy cleaner moves about u/(1-u) bytes for each it frees. */
@@ -26,13 +29,87 @@ void space_init(struct pmkv *kv)
     kv->capacity_units = usable * segment_payload(kv) / 8 / 100 * CAPACITY_PERCENT;
 }
 
+int64_t space_live_units(const struct pmkv *kv)
+{
+    int64_t sum = atomic_load_explicit(&kv->live_units, memory_order_relaxed);
+    for (uint32_t i = 0; i < OP_SHARDS; i++)
+        sum += atomic_load_explicit(&kv->ops[i].live_units, memory_order_relaxed);
+    return sum;
+}
+
+/* What a thread keeps to itself, so that not every put stores to, or reads, the line of the sum.
+ * All together it is a thousandth of the capacity. */
+static int64_t thread_share(const struct pmkv *kv)
+{
+    return (int64_t)(kv->capacity_units >> 16);
+}
+
+void space_live_add(struct pmkv *kv, int64_t units)
+{
+    atomic_llong *mine = &op_shard(kv)->live_units;
+    int64_t most = thread_share(kv);
+    int64_t sum = atomic_fetch_add_explicit(mine, units, memory_order_relaxed) + units;
+    if (sum > most || sum < -most)
+        atomic_fetch_add_explicit(&kv->live_units,
+                                  atomic_exchange_explicit(mine, 0, memory_order_relaxed),
+                                  memory_order_relaxed);
+}
+
 static enum pmkv_status full(struct pmkv *kv, uint64_t bytes)
 {
     err_fact(0, "no room for %llu bytes: %lld of %llu bytes are live", (unsigned long long)bytes,
-             (long long)atomic_load(&kv->live_units) * 8,
-             (unsigned long long)kv->capacity_units * 8);
+             (long long)space_live_units(kv) * 8, (unsigned long long)kv->capacity_units * 8);
     return PMKV_E_FULL;
 }
+
+int64_t space_target(const struct pmkv *kv)
+{
+    return kv->reserve_segments + kv->lane_count + 2 + kv->vol.layout.segments / 64;
+}
+
+bool space_is_low(const struct pmkv *kv)
+{
+    return (int64_t)kv->free_count + kv->ready_count - kv->free_beside_twins < space_target(kv);
+}
+
+/* --- pacing ----------------------------------------------------------------------------------- */
+
+/* A put of PACE_BYTES waits PACE_NS when half of the room that the cleaner keeps is used up: about
+ * what the cleaner needs to make as much room. A pause is worth its two switches of threads. */
+enum { PACE_NS = 1000, PACE_BYTES = 256, PAUSE_NS = 50 * 1000, PAUSE_MOST_NS = 500 * 1000 };
+
+static int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* What this thread owes; what a pause took too long is to its credit. */
+static __attribute__((noinline)) void pay(int64_t *debt_ns)
+{
+    int64_t ns = *debt_ns < PAUSE_MOST_NS ? *debt_ns : PAUSE_MOST_NS;
+    struct timespec t = {.tv_nsec = (long)ns};
+    int64_t from = clock_ns();
+    nanosleep(&t, NULL);
+    *debt_ns -= clock_ns() - from;
+    if (*debt_ns < -PAUSE_MOST_NS)
+        *debt_ns = -PAUSE_MOST_NS;
+}
+
+static void pace(const struct pmkv *kv, uint64_t bytes, int64_t room)
+{
+    static _Thread_local int64_t debt_ns;
+    int64_t most = space_target(kv) - kv->reserve_segments;
+    if (room >= most || !kv->cleaner_started)
+        return;
+    double x = (double)(most - room) / (double)room;
+    debt_ns += (int64_t)(x * x * PACE_NS / PACE_BYTES * (double)bytes);
+    if (debt_ns >= PAUSE_NS)
+        pay(&debt_ns);
+}
+
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* Two whole rounds of the cleaner without a segment freed: there is nothing to be had. */
 static enum pmkv_status wait_for_room(struct pmkv *kv, uint64_t bytes, enum space_class class)
@@ -56,6 +133,22 @@ static enum pmkv_status wait_for_room(struct pmkv *kv, uint64_t bytes, enum spac
     return room ? PMKV_OK : full(kv, bytes);
 }
 
+/* Do all records that count still fit with `units` more? */
+static bool live_fits(struct pmkv *kv, int64_t units)
+{
+    atomic_llong *room = &op_shard(kv)->room;
+    int64_t left = atomic_load_explicit(room, memory_order_relaxed) - units;
+    if (left < 0) {
+        int64_t live = atomic_load_explicit(&kv->live_units, memory_order_relaxed);
+        left = (int64_t)kv->capacity_units - live - units;
+        if (left < 0)
+            return false;
+        left = left < thread_share(kv) ? 0 : thread_share(kv);
+    }
+    atomic_store_explicit(room, left, memory_order_relaxed);
+    return true;
+}
+
 enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class class)
 {
     if (__builtin_expect(atomic_load_explicit(&kv->write_failed, memory_order_relaxed), 0)) {
@@ -67,10 +160,13 @@ enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class c
         err_fact(0, "the medium does not answer; nothing is written until it does");
         return PMKV_E_IO;
     }
-    int64_t live = atomic_load_explicit(&kv->live_units, memory_order_relaxed);
-    if (class == SPACE_PUT && live + (int64_t)units_of(bytes) > (int64_t)kv->capacity_units)
+    if (class == SPACE_PUT && !live_fits(kv, (int64_t)units_of(bytes)))
         return full(kv, bytes);
-    if (segment_room(kv, class) > 0)
+    int64_t room = segment_room(kv, class);
+    if (room > 0) {
+        if (class == SPACE_PUT)
+            pace(kv, bytes, room);
         return PMKV_OK;
+    }
     return wait_for_room(kv, bytes, class);
 }

@@ -15,6 +15,7 @@
 #include "damage.h"
 #include "error.h"
 #include "handle.h"
+#include "join.h"
 #include "lane.h"
 #include "lost.h"
 #include "meta.h"
@@ -150,7 +151,9 @@ static int make_memory(struct pmkv *kv)
     /* The least a record takes is a line. */
     uint64_t most = (uint64_t)l->segments * segment_payload(kv) / LINE_BYTES * 2;
     int rc = index_new(&kv->index, 0, most);
-    return rc ? rc : make_lanes(kv);
+    if (rc == 0)
+        rc = make_lanes(kv);
+    return rc ? rc : join_new(kv);
 }
 
 static void free_store(struct pmkv *kv)
@@ -169,9 +172,11 @@ static void free_store(struct pmkv *kv)
     free(kv->lost_parts);
     free(kv->pending.pages);
     free(kv->behind.pages);
+    free(kv->given_up.pages);
     free(kv->unfixable.pages);
     free(kv->repaired.pages);
     free(kv->lanes);
+    join_free(&kv->join);
     free(kv->ghosts);
     free(kv->segments);
     index_free(&kv->index);

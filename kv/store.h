@@ -16,7 +16,7 @@
  *   header_lock         header lines on the medium
  *   super_lock          the superblock, the counter's ceiling
  *   repair_lock         one recovery write at a time
- *   lost_lock, work_lock, event_lock: leaves
+ *   join's, lost_lock, work_lock, event_lock: leaves
  *
  * Who may run beside whom: readers beside everything; writers of different stripes and lanes beside
  * each other; the cleaner, the scrubber and repair beside all of them, one of each.
@@ -57,7 +57,19 @@ enum segment_state {
 };
 /* In memory: the segment is between two generations; nobody pins it. */
 #define GENERATION_CHANGING UINT64_MAX
-enum segment_kind { KIND_NONE = 0, KIND_LOG = 1, KIND_META = 2, KIND_TWIN = 3 };
+/* KIND_COPIES: of the log, filled by the cleaner. Its rows are stored whole, when they are closed,
+ * and what a torn one lacks still stands where it was copied from (I6). */
+enum segment_kind {
+    KIND_NONE = 0,
+    KIND_LOG = 1,
+    KIND_META = 2,
+    KIND_TWIN = 3,
+    KIND_COPIES = 4,
+};
+static inline bool kind_is_log(enum segment_kind kind)
+{
+    return kind == KIND_LOG || kind == KIND_COPIES;
+}
 
 /* Where a meta record is, and its value's bytes. */
 struct meta_ref {
@@ -68,18 +80,16 @@ struct meta_ref {
 
 struct segment {
     _Atomic uint64_t generation;   /* 0 while free */
-    _Atomic uint32_t live_units;   /* 8 B units of records that count */
-    _Atomic uint32_t stored_units; /* of all that were stored since open, of whole rows and meta */
-    /* I5: records stored (lane lock), and those of them that are in the index. */
-    _Atomic uint32_t added, published;
     _Atomic uint32_t pins;         /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
+    _Atomic uint32_t closed_rows;  /* of those, what the headers say */
     _Atomic uint8_t state;
     _Atomic uint8_t kind;
     _Atomic bool summarised; /* all its records are in summary parts */
     bool beside_twins;       /* in an array that holds twins: lanes with twins do not take it */
-    bool passed_over;        /* no copy of its header could be stored: taken only when there is no
-                                other, and until the next open: writes may work again */
+    bool passed_over; /* taken only when there is no other: no copy of its header could be stored
+                         (until the next open: writes may work again); or all were lost, which is
+                         not in the list on the medium yet */
     bool packed; /* filled since open by the cleaner, or with meta records: moved, they take as much
                   */
     _Atomic bool evacuate; /* clean it first: a row is retired, or records are lost */
@@ -88,11 +98,19 @@ struct segment {
         retired_rows; /* bit per row (of a twin segment: per twin slot); kept when freed */
     _Atomic uint64_t header_version;
     _Atomic uint64_t sealed_seq; /* counter when sealed: its age for the cleaner */
-    struct entries pending;      /* entries not in a summary part yet; lane lock, then sealer */
     _Atomic bool stuck;          /* the cleaner cannot empty it before the next open */
     _Atomic uint32_t records;    /* entries in its summary parts */
     uint32_t part_count, part_capacity;
     struct meta_ref *parts; /* summary parts, in order; meta lane's lock */
+
+    /* What puts change, on no line with what every reader needs, nor with another segment's. */
+    char before[64];
+    _Atomic uint32_t live_units;   /* 8 B units of records that count */
+    _Atomic uint32_t stored_units; /* of all that were stored since open, of whole rows and meta */
+    /* I5: records stored (lane lock), and those of them that are in the index. */
+    _Atomic uint32_t added, published;
+    struct entries pending; /* entries not in a summary part yet; lane lock, then sealer */
+    char behind[64];
 };
 
 /* --- lanes ------------------------------------------------------------------------------------ */
@@ -136,12 +154,15 @@ struct lane {
     _Atomic int64_t segment; /* -1: none; changed under the lock */
     uint32_t next_row;
     uint32_t current; /* index in rows */
+    uint64_t number,
+        numbers_end; /* sequence numbers [number, numbers_end) are the lane's to give */
     struct row_buf rows[LANE_SETS];
     uint32_t epoch_start; /* payload offset in the current row where the open epoch began */
     uint32_t added;       /* records of the open commit */
     bool must_close; /* a commit was given up in the current row: nothing more goes there (I1) */
     struct entries_mark mark;          /* of the segment's pending entries where the commit began */
     _Atomic uint64_t puts, user_bytes; /* since open */
+    char apart[64];                    /* the next lane shares no line with this one */
     char pad[64];
 };
 
@@ -169,14 +190,16 @@ struct work_queue {
 };
 
 struct counters {
-    _Alignas(64) atomic_ullong deletes, batches, user_bytes;
+    _Alignas(64) atomic_ullong batches, user_bytes;
     _Alignas(64) atomic_ullong faults, check_failures, reads_rebuilt;
     atomic_ullong segments_cleaned, records_moved;
 };
 /* Counted by thread, so that threads share no line for it. */
 enum { OP_SHARDS = 64 };
 struct op_shard {
-    _Alignas(64) atomic_ullong gets, misses;
+    _Alignas(64) atomic_ullong gets, misses, deletes;
+    atomic_llong live_units; /* not in those of the store yet */
+    atomic_llong room;       /* units that may be put before the store's are looked at again */
 };
 
 struct scan_record { /* bytes of the scan state's meta record */
@@ -196,10 +219,11 @@ struct pmkv {
     uint32_t lane_count;      /* user lanes */
     struct lane *lanes;       /* user lanes, then cleaner, then meta */
     struct lane *cleaner, *meta;
+    struct join *join; /* NULL: each commit has a drain of its own */
 
     _Alignas(64) atomic_ullong counter; /* I3: sequence numbers, batch ids, generations */
     _Alignas(64) atomic_ullong counter_ceiling;
-    _Alignas(64) atomic_llong live_units;   /* of all log and meta segments */
+    _Alignas(64) atomic_llong live_units; /* of all log and meta segments, but for what is in ops */
     _Alignas(64) _Atomic bool write_failed; /* a drain failed: nothing is written any more */
     _Atomic bool unavailable;               /* I14 */
     _Atomic bool stopping;
@@ -244,9 +268,11 @@ struct pmkv {
     pthread_cond_t work_cond, scrub_cond;
     struct work_queue pending;   /* pages to repair */
     struct work_queue behind;    /* copies a crash left behind: written again at open */
+    struct work_queue given_up;  /* pages lost beyond repair, until their segment is free */
     struct work_queue unfixable; /* pages that cannot be cleared and have no row to retire */
     struct work_queue repaired;  /* pages repaired since open: for the map */
     bool scrub_wanted, scrub_running, scan_running_now;
+    bool chores_wanted; /* the keeper has something to do at once */
     uint64_t scrub_rate;
     struct scan_record scan;
 

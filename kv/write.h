@@ -3,8 +3,8 @@
 
 /*
  * Writing records. A put: lock key - store in row and twins, flushed - one fence - find old while
- * it waits - publish in the index - unlock - return. A delete and a batch find the old record
- * first.
+ * it waits - publish in the index - unlock - return. A delete, a batch and whatever has a
+ * condition find the old record first.
  */
 #ifndef PMKV_KV_WRITE_H
 #define PMKV_KV_WRITE_H
@@ -27,7 +27,10 @@ struct write_op {
     struct manifest manifest; /* what a long value's record holds */
     bool staged;              /* its extents are stored */
     bool skip;                /* a delete of what is not there */
+    bool conditional;         /* only when the key has the version `expected`; PMKV_ABSENT: none */
+    uint64_t expected;
     /* Under the stripe lock: */
+    uint64_t seq; /* its version, once it is stored */
     struct found old;
     bool had; /* a slot of the key exists */
     struct log_pos pos;
@@ -37,7 +40,8 @@ struct write_op {
 
 /* Checks sizes, hashes, stores the extents of a long value. */
 enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op);
-/* Stripe lock held: finds the old record. PMKV_E_NOT_FOUND for a delete of nothing. */
+/* Stripe lock held: finds the old record. PMKV_E_NOT_FOUND for a delete of nothing; what else a
+ * condition that does not hold is answered with says pmkv_put_if. */
 enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op);
 /* The draft of its record. */
 struct draft write_draft(const struct write_op *op, uint64_t seq, uint8_t flags);
