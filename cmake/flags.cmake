@@ -19,6 +19,8 @@ set(CMAKE_C_FLAGS_DEBUG "-Og -g3")
 add_library(pmkv_flags INTERFACE)
 # Empty, so that a file which has its own `#define _GNU_SOURCE` may keep it.
 target_compile_definitions(pmkv_flags INTERFACE _GNU_SOURCE=)
+# gcc -Og cannot inline what xxHash says must be.
+target_compile_definitions(pmkv_flags INTERFACE $<$<CONFIG:Debug>:XXH_NO_INLINE_HINTS=1>)
 target_compile_options(pmkv_flags INTERFACE
     $<$<COMPILE_LANGUAGE:C>:-Wall;-Wextra;-Wshadow;-Wstrict-prototypes;-Wmissing-prototypes>
     $<$<COMPILE_LANGUAGE:C>:-Wvla;-Wpointer-arith>

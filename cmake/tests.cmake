@@ -9,7 +9,7 @@
 #   tests/cli/*.sh                          shell tests: $1 is pmkv-cli; exit 77 means skipped
 #   tests/include_direction.py              the layers
 
-# Seconds before a test counts as hung, per folder; sanitizers get four times as much.
+# Seconds before a test counts as hung, per folder; sanitizers and coverage get four times as much.
 set(timeout_unit 300)
 set(timeout_media 600)
 set(timeout_crash 1200)
@@ -17,9 +17,10 @@ set(timeout_fail 600)
 set(timeout_fuzz 300)
 set(timeout_cli 300)
 set(timeout_prove 300)
+set(timeout_sharing 300)
 set(timeout_stress 600)
 set(timeout_factor 1)
-if(PMKV_SANITIZE)
+if(PMKV_SANITIZE OR PMKV_COVERAGE)
     set(timeout_factor 4)
 endif()
 
@@ -61,6 +62,11 @@ target_link_libraries(pmkv_test_base INTERFACE pmkv_static ${PMKV_LIBRARY_DEPEND
                       PkgConfig::JANSSON Threads::Threads m)
 if(NOT PMKV_TOOLS)
     pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+endif()
+if(PMKV_COVERAGE)
+    add_library(pmkv_test_counts STATIC cmake/counts_at_exit.c)
+    target_link_libraries(pmkv_test_base INTERFACE pmkv_test_counts)
+    target_link_options(pmkv_test_base INTERFACE LINKER:--wrap=_exit)
 endif()
 
 file(GLOB support_sources CONFIGURE_DEPENDS tests/support/*.c)

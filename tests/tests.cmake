@@ -3,6 +3,7 @@
 
 # Tests with rules of their own.
 include(tests/sched/sched.cmake)
+include(tests/sharing/sharing.cmake)
 
 # Stress programs once more, in another way.
 function(pmkv_stress_again name program)

@@ -37,11 +37,11 @@ err_has 'one argument too many: more'
 
 expect 0 "create makes a pool" "$cli" create pool --size 32M
 out_has '^   pool: pool$'
-out_has '^ format: 1, parity 8+1, '
+out_has '^ format: 4, parity 8+1, '
 out_has '^backend: .*survives'
 out_has '^  space: 32.0MiB total'
 expect 3 "create refuses a pool that exists" "$cli" create pool --size 32M
-err_has '^pmkv-cli: create: pool: the pool exists already ('
+err_has '^pmkv-cli: create: pool: the pool or the key exists already ('
 err_has '^  what to do: '
 expect 2 "create refuses a size that is too small" "$cli" create small --size 4096
 check "a refused create leaves nothing" test ! -e small
@@ -116,6 +116,33 @@ expect 0 "count --json" "$cli" count pool --json
 json_is "count --json"
 out_has '"count": 4'
 
+expect 0 "put --if-absent creates" "$cli" put pool lock mine --if-absent
+expect 1 "put --if-absent does not replace" "$cli" put pool lock yours --if-absent
+err_has 'key "lock": the pool or the key exists already (the key is there, with version '
+version()
+{
+    "$cli" get pool "$1" --json | sed -n 's/^  "version": \([0-9]*\),*$/\1/p'
+}
+before=$(version lock)
+check "get --json shows the version" test "${before:-0}" -gt 0
+expect 0 "scan --json shows the same version" "$cli" scan pool --prefix lock --json
+out_has "\"version\":$before[,}]"
+expect 0 "put --if-version replaces" "$cli" put pool lock ours --if-version "$before"
+check "the version has changed" test "$(version lock)" -gt "$before"
+expect 1 "put --if-version of an old version" "$cli" put pool lock theirs --if-version "$before"
+err_has 'key "lock": the key has another version (the key has version '
+err_has '^  what to do: read the key again'
+expect 0 "a refused put changes nothing" "$cli" get pool lock
+out_is "ours"
+expect 1 "put --if-version of a key that is not there" "$cli" put pool nothing x --if-version 1
+expect 1 "del --if-version of an old version" "$cli" del pool lock --if-version "$before"
+expect 0 "del --if-version" "$cli" del pool lock --if-version "$(version lock)"
+expect 1 "it is gone" "$cli" exists pool lock
+expect 2 "del --if-version 0" "$cli" del pool lock --if-version 0
+expect 2 "a version that is no number" "$cli" put pool lock x --if-version 1k
+err_has 'if-version: not a number below 2^64: 1k'
+expect 2 "two conditions" "$cli" put pool lock x --if-version 1 --if-absent
+
 expect 0 "put --hex" "$cli" put pool --hex 00fF0a binary
 expect 0 "get --base64 of the same key" "$cli" get pool --base64 AP8K
 out_is "binary"
@@ -177,7 +204,7 @@ check "scan --jsonl prints a line for a key" test "$(grep -c '^{.*"pmkv_schema":
 expect 0 "status of a pool that is well" "$cli" status pool
 out_has '^   pool: pool$'
 out_has '^   uuid: [0-9a-f-]\{36\}$'
-out_has '^ format: 1, parity 8+1'
+out_has '^ format: 4, parity 8+1'
 out_has '^backend: .* survives '
 out_has '^  state: ONLINE$'
 out_has '^   scan: none yet'

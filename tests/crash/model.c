@@ -81,6 +81,73 @@ void model_delete(struct model *m, struct pmkv *kv, uint32_t key)
     settle_ok(m, s, "delete", key);
 }
 
+uint64_t model_version(struct pmkv *kv, uint32_t key)
+{
+    size_t key_bytes, bytes;
+    uint64_t version = PMKV_ABSENT;
+    const char *name = model_key(key, &key_bytes);
+    enum pmkv_status s =
+        pmkv_get_version(kv, name, key_bytes, value, sizeof value, &bytes, &version);
+    cr_assert(s == PMKV_OK || s == PMKV_E_NOT_FOUND, "version of key %u: %s", key,
+              pmkv_status_name(s));
+    return version;
+}
+
+/* What a condition that does not hold is answered with; nothing is in flight then. */
+static void refused(struct pmkv *kv, uint32_t key, uint32_t bytes, uint64_t now, uint64_t asked)
+{
+    size_t key_bytes;
+    uint64_t untouched = 4711;
+    const char *name = model_key(key, &key_bytes);
+    enum pmkv_status want = now == PMKV_ABSENT     ? PMKV_E_NOT_FOUND
+                            : asked == PMKV_ABSENT ? PMKV_E_EXISTS
+                                                   : PMKV_E_CONFLICT;
+    uint8_t *other = calloc(1, bytes + 1);
+    enum pmkv_status s = pmkv_put_if(kv, name, key_bytes, other, bytes, asked, &untouched);
+    free(other);
+    cr_assert_eq(s, want, "put of key %u if it has version %llu: %s, not %s", key,
+                 (unsigned long long)asked, pmkv_status_name(s), pmkv_status_name(want));
+    cr_assert_eq(untouched, 4711);
+    s = asked == PMKV_ABSENT ? want : pmkv_delete_if(kv, name, key_bytes, asked);
+    cr_assert_eq(s, want, "delete of key %u if it has version %llu: %s, not %s", key,
+                 (unsigned long long)asked, pmkv_status_name(s), pmkv_status_name(want));
+}
+
+static uint64_t refused_otherwise(const struct model *m, struct pmkv *kv, uint32_t key,
+                                  uint32_t bytes)
+{
+    uint64_t now = model_version(kv, key);
+    cr_assert_eq(now != PMKV_ABSENT, m->now[key].version != 0);
+    refused(kv, key, bytes, now, now + 1);
+    if (now > 1)
+        refused(kv, key, bytes, now, now - 1);
+    refused(kv, key, bytes, now, now == PMKV_ABSENT ? 1 : PMKV_ABSENT);
+    return now;
+}
+
+void model_put_if(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes)
+{
+    uint64_t now = refused_otherwise(m, kv, key, bytes), after = 0;
+    void *made = next_value(m, key, bytes);
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    enum pmkv_status s = pmkv_put_if(kv, name, key_bytes, made, bytes, now, &after);
+    free(made);
+    settle_ok(m, s, "put on its version", key);
+    cr_assert_gt(after, now);
+    cr_assert_eq(after, model_version(kv, key));
+}
+
+void model_delete_if(struct model *m, struct pmkv *kv, uint32_t key)
+{
+    uint64_t now = refused_otherwise(m, kv, key, 10);
+    size_t key_bytes;
+    const char *name = model_key(key, &key_bytes);
+    m->flight[m->flight_count].key = key;
+    m->flight[m->flight_count++].to = (struct model_value){0, 0};
+    settle_ok(m, pmkv_delete_if(kv, name, key_bytes, now), "delete on its version", key);
+}
+
 void model_batch(struct model *m, struct pmkv *kv, uint32_t first, uint32_t puts, uint32_t deletes,
                  uint32_t bytes)
 {

@@ -36,6 +36,11 @@ struct model {
 /* Operations on both; a status other than PMKV_OK fails the test. */
 void model_put(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes);
 void model_delete(struct model *m, struct pmkv *kv, uint32_t key);
+/* On the version that the key has; before that on others, which must be refused. */
+void model_put_if(struct model *m, struct pmkv *kv, uint32_t key, uint32_t bytes);
+void model_delete_if(struct model *m, struct pmkv *kv, uint32_t key);
+/* PMKV_ABSENT when the key is not there. */
+uint64_t model_version(struct pmkv *kv, uint32_t key);
 /* Puts keys [first, first + puts) and deletes the `deletes` keys behind them, as one batch. */
 void model_batch(struct model *m, struct pmkv *kv, uint32_t first, uint32_t puts, uint32_t deletes,
                  uint32_t bytes);

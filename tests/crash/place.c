@@ -3,6 +3,8 @@
 
 #include "place.h"
 
+#include "recovery/group.h"
+
 #include <criterion/criterion.h>
 
 #include "kv/clean.h"
@@ -53,6 +55,19 @@ void place_flip(struct media *m, uint64_t off)
     sim_peek(m, off, &byte, 1);
     byte ^= 0x10;
     cr_assert_eq(media_inject_bytes(m, off, &byte, 1), 0);
+}
+
+void place_zero_with_check(struct crash_run *r, struct media *image, struct row_ref ref,
+                           uint32_t page, uint32_t group)
+{
+    static const uint8_t zeros[GROUP_BYTES];
+    uint64_t off = layout_data_page_off(&r->kv->vol.layout, ref.segment, ref.row, page);
+    uint32_t check = group_check(group_secret(r->kv->vol.secret, ref.generation, off / PAGE_BYTES),
+                                 group, zeros);
+    cr_assert_eq(media_inject_bytes(image, off + group * GROUP_BYTES, zeros, sizeof zeros), 0);
+    cr_assert_eq(media_inject_bytes(image, off + PAGE_PAYLOAD_BYTES + group * sizeof check, &check,
+                                    sizeof check),
+                 0);
 }
 
 void place_crash_flipped(struct crash_run *r, struct row_place place)

@@ -18,6 +18,10 @@ uint32_t place_value_at(uint32_t key);
 struct row_buf *place_open_row(struct pmkv *kv);
 /* Flips a bit of the byte. */
 void place_flip(struct media *m, uint64_t off);
+/* What recovery leaves when power goes while it completes a row: zeros where a record was lost,
+ * under a check that holds, and the parity of before. */
+void place_zero_with_check(struct crash_run *r, struct media *image, struct row_ref ref,
+                           uint32_t page, uint32_t group);
 /* Crashes, with a bit flipped at the place in every copy; or in the record of a key, in its value
  * or its header. */
 void place_crash_flipped(struct crash_run *r, struct row_place place);

@@ -51,6 +51,25 @@ void script_long_values(struct crash_run *r)
     model_batch(&r->model, r->kv, 3, 3, 1, 12000);
 }
 
+void script_conditional(struct crash_run *r)
+{
+    r->what = "keys created on the condition that they are not there";
+    for (uint32_t i = 0; i < 4; i++)
+        model_put_if(&r->model, r->kv, i, (uint32_t)test_rng_size(&r->rng, 0, 600));
+    model_put_if(&r->model, r->kv, 4, 20000);
+    r->what = "replaced on their versions";
+    model_put_if(&r->model, r->kv, 4, 12000);
+    model_put_if(&r->model, r->kv, 0, 3000);
+    r->what = "deleted on their versions, and created again";
+    model_delete_if(&r->model, r->kv, 4);
+    model_delete_if(&r->model, r->kv, 0);
+    model_put_if(&r->model, r->kv, 0, 40);
+    r->what = "on versions that a batch has given";
+    model_batch(&r->model, r->kv, 0, 3, 1, 100);
+    model_put_if(&r->model, r->kv, 1, 100);
+    model_put_if(&r->model, r->kv, 3, 100);
+}
+
 void script_fill_segment(struct crash_run *r, uint32_t first_key, uint32_t keys)
 {
     uint32_t segment = r->kv->lanes[0].segment < 0 ? UINT32_MAX : (uint32_t)r->kv->lanes[0].segment;
@@ -138,7 +157,7 @@ void script_repair(struct crash_run *r)
     sim_set_clear_leaves(r->media, SIM_CLEAR_GARBAGE);
     uint32_t open = (uint32_t)r->kv->lanes[0].segment;
     uint32_t full = 0;
-    while (r->kv->segments[full].kind != KIND_LOG || full == open)
+    while (!kind_is_log(r->kv->segments[full].kind) || full == open)
         full++;
     r->what = "repair of a closed row";
     heal_one(r, layout_data_page_off(l, full, 2, 3));

@@ -12,6 +12,7 @@ typedef void (*crash_script)(struct crash_run *r);
 void script_small(struct crash_run *r);       /* puts, overwrites, deletes within a row or two */
 void script_batches(struct crash_run *r);     /* in a row, and over several */
 void script_long_values(struct crash_run *r); /* extents and manifests */
+void script_conditional(struct crash_run *r); /* puts and deletes on a version, and refused ones */
 void script_rows(struct crash_run *r); /* rows and a segment fill up and are closed and sealed */
 void script_cleaning(struct crash_run *r); /* overwriting until the cleaner frees segments */
 void script_reopen(struct crash_run *r);   /* clean closes and opens, with an open row between */

@@ -167,6 +167,48 @@ Test(cleaning, i07_freeing_is_durable_before_anything_relies_on_it)
     crash_end(&r);
 }
 
+/* Puts keys from `first` on, all of one size, until the lane has left a segment (UINT32_MAX: the
+ * one it has, any other: that one, as soon as it gets it). Returns that segment. */
+static uint32_t fill_alike(struct crash_run *r, uint32_t first, uint32_t segment)
+{
+    const _Atomic int64_t *at = &r->kv->lanes[0].segment;
+    uint32_t i = 0;
+    if (segment == UINT32_MAX)
+        segment = (uint32_t)*at;
+    for (; *at != segment; i++)
+        model_put(&r->model, r->kv, first + i % 10, 4000);
+    for (; *at == segment; i++)
+        model_put(&r->model, r->kv, first + i % 10, 4000);
+    seal_waiting(r->kv);
+    return segment;
+}
+
+/* The summary of a generation is not found again; the one of the generation before, of as many
+ * records at the same places, still stands in the log. The records themselves are read instead. */
+Test(cleaning, i07_a_summary_of_an_earlier_generation_says_nothing)
+{
+    struct crash_run r;
+    crash_begin(&r, PMKV_NONE, 7);
+    model_put(&r.model, r.kv, 0, 4000);
+    fill_alike(&r, 0, UINT32_MAX);
+    uint32_t segment = fill_alike(&r, 0, UINT32_MAX), records = r.kv->segments[segment].records;
+    uint64_t generation = r.kv->segments[segment].generation;
+    fill_alike(&r, 0, UINT32_MAX);
+    place_clean(r.kv, segment);
+    cr_assert_neq(r.kv->segments[segment].generation, generation, "it was not freed");
+    fill_alike(&r, 20, segment);
+    cr_assert_eq(r.kv->segments[segment].records, records);
+    cr_assert_eq(r.kv->segments[segment].part_count, 1);
+    struct row_place part = pos_place(&r.kv->shape, r.kv->segments[segment].parts[0].pos);
+    uint64_t off = place_offset(r.kv, part, 0);
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    crash_close(&r.kv, "the store that lost its power");
+    place_flip(image, off + 12);
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    model_compare(&r.model, r.kv, 0, "without the summary");
+    crash_close(&r.kv, "at the end");
+}
+
 /* --- I8 --------------------------------------------------------------------------------------- */
 
 /* A key that was put in one segment and deleted in another; cleaned in either order, with a crash

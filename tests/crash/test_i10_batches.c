@@ -69,8 +69,9 @@ Test(batches, a_batch_over_rows_counts_with_the_members_that_are_left)
     }
 }
 
-/* The commit record is hit: what was begun behind it proves that the batch was fenced. */
-static void batch_with_its_commit_hit(uint32_t ahead, uint32_t members, uint32_t bytes)
+/* The commit record is hit: what was begun behind it, a put or a batch, proves that the batch was
+ * fenced. */
+static void batch_with_its_commit_hit(uint32_t ahead, uint32_t members, uint32_t bytes, bool batch)
 {
     struct crash_run r;
     struct row_place place, last = {0};
@@ -79,7 +80,10 @@ static void batch_with_its_commit_hit(uint32_t ahead, uint32_t members, uint32_t
     for (uint32_t i = 0; i < ahead; i++)
         model_put(&r.model, r.kv, 41 + i, 7000);
     model_batch(&r.model, r.kv, 0, members, 0, bytes);
-    model_put(&r.model, r.kv, 40, ahead ? 4000 : 100);
+    if (batch)
+        model_batch(&r.model, r.kv, 30, 6, 0, 100);
+    else
+        model_put(&r.model, r.kv, 40, ahead ? 4000 : 100);
     for (uint32_t i = 0; i < members; i++) {
         cr_assert(place_of_key(r.kv, i, &place));
         model_key(i, &key_bytes);
@@ -94,9 +98,10 @@ static void batch_with_its_commit_hit(uint32_t ahead, uint32_t members, uint32_t
 
 Test(batches, a_batch_counts_whose_commit_is_lost)
 {
-    batch_with_its_commit_hit(0, 8, 100);
-    batch_with_its_commit_hit(3, 8, 1000); /* at the end of its row */
-    batch_with_its_commit_hit(0, 20, 3000);
+    batch_with_its_commit_hit(0, 8, 100, false);
+    batch_with_its_commit_hit(0, 8, 100, true);
+    batch_with_its_commit_hit(3, 8, 1000, false); /* at the end of its row */
+    batch_with_its_commit_hit(0, 20, 3000, false);
 }
 
 /* A page in the middle of the very last batch cannot be read, and nothing says that it was fenced:

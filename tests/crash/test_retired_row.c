@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kv/repair.h"
 #include "kv/store.h"
 #include "pmkv.h"
 #include "recovery/media.h"
@@ -154,10 +155,10 @@ static int refuse_write(struct media *m, uint64_t off, const void *page)
 }
 
 /* The page may be good: the system had no memory or no block for its repair. Only -EIO says that it
- * cannot be cleared. */
+ * cannot be cleared; and not when that is said of every page, also of good ones. */
 Test(retired_row, a_repair_that_lacks_resources_waits_and_retires_nothing, .fini = remove_pools)
 {
-    static const int refusals[] = {-ENOMEM, -ENOSPC, -ENODEV};
+    static const int refusals[] = {-ENOMEM, -ENOSPC, -ENODEV, -EIO};
     struct pmkv *kv = fill_pool();
     const struct media_ops *ops = kv->vol.media->ops;
     struct media_ops refusing = *ops;
@@ -179,4 +180,34 @@ Test(retired_row, a_repair_that_lacks_resources_waits_and_retires_nothing, .fini
     cr_expect(left == 0 && health.pages_repaired == 1 && health.pages_retired == 0);
     cr_assert_eq(pmkv_close(&kv), PMKV_OK);
     expect_all_keys(path);
+}
+
+static int told[2]; /* events: repaired, retired */
+
+static void count_told(void *arg, const struct pmkv_event *event)
+{
+    (void)arg;
+    told[0] += event->kind == PMKV_EVENT_REPAIRED;
+    told[1] += event->kind == PMKV_EVENT_RETIRED;
+}
+
+/* Whoever meets it: the repair queue, and a close of its row or a write of its header that came to
+ * the same page. */
+Test(retired_row, a_page_is_told_of_once, .fini = remove_pools)
+{
+    struct pmkv *kv = fill_pool();
+    struct pmkv_health health;
+    cr_assert_eq(pmkv_set_event_fn(kv, count_told, NULL), PMKV_OK);
+    for (int clear_fails = 0; clear_fails <= 1; clear_fails++) {
+        spoil(kv, clear_fails ? "key 9" : "key 5", clear_fails);
+        uint64_t off = kv->pending.pages[0];
+        cr_assert_eq(kv->pending.count, 1);
+        for (int i = 0; i < 3; i++)
+            repair_place(kv, off);
+        cr_expect_eq(told[clear_fails], 1, "%d events of one page", told[clear_fails]);
+        cr_expect_eq(kv->pending.count, 0);
+    }
+    cr_assert_eq(pmkv_health(kv, &health), PMKV_OK);
+    cr_expect(health.pages_repaired == 1 && health.pages_retired == 1);
+    cr_assert_eq(pmkv_close(&kv), PMKV_OK);
 }

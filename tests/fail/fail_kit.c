@@ -137,6 +137,8 @@ static void damage(struct pmkv *kv)
 /* The file as it is, with its holes. */
 static void remember(struct kit_pool *pool)
 {
+    free(pool->bytes);
+    free(pool->holes);
     int fd = open(pool->path, O_RDONLY | O_CLOEXEC);
     cr_assert(fd >= 0);
     pool->size = (size_t)lseek(fd, 0, SEEK_END);
@@ -217,6 +219,17 @@ void kit_pool_make(struct kit_pool *pool, enum kit_backend backend, enum pmkv_ge
     if (kv)
         must(pmkv_close(&kv), "close");
     look(pool);
+}
+
+void kit_pool_note_losses(struct kit_pool *pool)
+{
+    struct pmkv *kv = NULL;
+    struct pmkv_options options = kit_options(pool);
+    kit_pool_restore(pool);
+    must(pmkv_open(pool->path, &options, &kv), "open");
+    kit_read(kv);
+    must(pmkv_close(&kv), "close");
+    remember(pool);
 }
 
 void kit_pool_free(struct kit_pool *pool)

@@ -63,6 +63,8 @@ struct kit_pool {
 };
 void kit_pool_make(struct kit_pool *pool, enum kit_backend backend, enum pmkv_geometry geometry,
                    enum kit_state state);
+/* Reads all of it and closes it: what is lost is on the pool's own list from here on. */
+void kit_pool_note_losses(struct kit_pool *pool);
 void kit_pool_restore(const struct kit_pool *pool);
 void kit_pool_free(struct kit_pool *pool);
 struct pmkv_options kit_options(const struct kit_pool *pool);

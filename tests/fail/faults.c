@@ -26,6 +26,7 @@ static struct {
     pthread_mutex_t lock; /* guards all of it */
     bool armed, hit;
     enum faults_class classes;
+    const char *only; /* the one function whose calls count; NULL: all */
     unsigned nth, variant, count, again;
     int error;
     const char *call;
@@ -35,8 +36,15 @@ static struct {
 void faults_plan(enum faults_class classes, unsigned nth, unsigned variant)
 {
     state.classes = classes;
+    state.only = NULL;
     state.nth = nth;
     state.variant = variant;
+}
+
+void faults_plan_call(const char *call)
+{
+    faults_plan(FAULTS_ALL, 1, 0);
+    state.only = call;
 }
 
 void faults_arm(void)
@@ -103,7 +111,8 @@ static int injected(enum faults_class class, const char *call, const int *errors
 {
     int error = 0;
     pthread_mutex_lock(&state.lock);
-    if (state.armed && (state.classes & class) && ++state.count == state.nth) {
+    bool counts = (state.classes & class) && (!state.only || strcmp(call, state.only) == 0);
+    if (state.armed && counts && ++state.count == state.nth) {
         hit(call, errors);
         error = state.error;
     } else if (state.armed && state.hit && state.again > 0 && strcmp(call, state.call) == 0) {
@@ -167,6 +176,9 @@ FAILS(FAULTS_SYSTEM, int, -1, access, (const char *path, int mode), (path, mode)
 FAILS(FAULTS_SYSTEM, int, -1, stat, (const char *path, struct stat *to), (path, to),
       ERRORS(EIO, EACCES, ENOMEM))
 FAILS(FAULTS_SYSTEM, int, -1, fstat, (int fd, struct stat *to), (fd, to), ERRORS(EIO))
+FAILS(FAULTS_SYSTEM, int, -1, statx,
+      (int fd, const char *path, int flags, unsigned mask, struct statx *to),
+      (fd, path, flags, mask, to), ERRORS(EIO))
 FAILS(FAULTS_SYSTEM, int, -1, statfs, (const char *path, struct statfs *to), (path, to),
       ERRORS(EIO, EINTR))
 FAILS(FAULTS_SYSTEM, int, -1, fstatfs, (int fd, struct statfs *to), (fd, to), ERRORS(EIO, EINTR))
@@ -223,9 +235,9 @@ int __wrap_fcntl(int fd, int command, ...)
     return error ? -1 : __real_fcntl(fd, command, argument);
 }
 
-static int sync_or_fail(const char *call)
+static int sync_or_fail(const char *call, const int *errors)
 {
-    int error = injected(FAULTS_SYSTEM, call, ERRORS(EIO, ENOSPC, EINTR));
+    int error = injected(FAULTS_SYSTEM, call, errors);
     if (error)
         errno = error;
     return error ? -1 : 0;
@@ -235,14 +247,14 @@ int __wrap_fsync(int fd);
 int __wrap_fsync(int fd)
 {
     (void)fd;
-    return sync_or_fail("fsync");
+    return sync_or_fail("fsync", ERRORS(EIO, ENOSPC, EINTR, EINVAL));
 }
 
 int __wrap_fdatasync(int fd);
 int __wrap_fdatasync(int fd)
 {
     (void)fd;
-    return sync_or_fail("fdatasync");
+    return sync_or_fail("fdatasync", ERRORS(EIO, ENOSPC, EINTR));
 }
 
 /* How many bytes a call moves: half when it is to be short; 0 with errno when it fails. */

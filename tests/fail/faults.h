@@ -23,6 +23,8 @@ enum faults_class {
  * fail it once, each with another error; the others do the same again to every later call of the
  * same function (an interruption and a short count: a few times). */
 void faults_plan(enum faults_class classes, unsigned nth, unsigned variant);
+/* The same, but the first call of that function, once, with its first error. */
+void faults_plan_call(const char *call);
 void faults_arm(void);
 void faults_disarm(void);
 

@@ -76,6 +76,20 @@ Test(fail_open, beyond_the_redundancy)
              false);
 }
 
+Test(fail_open, with_a_list_of_losses)
+{
+    struct kit_pool pool;
+    kit_pool_make(&pool, ON_MEMORY, PMKV_NONE, DAMAGED);
+    kit_pool_note_losses(&pool);
+    struct trial t = {.name = "open with a list of losses",
+                      .classes = FAULTS_ALL,
+                      .pool = &pool,
+                      .options = kit_options(&pool),
+                      .opens = true};
+    kit_every_failure(&t);
+    kit_pool_free(&pool);
+}
+
 Test(fail_open, for_reading)
 {
     open_one(&(struct case_open){ON_MEMORY, PMKV_PARITY, CRASHED_DAMAGED, "both on memory"}, true,
@@ -138,15 +152,19 @@ static void make(void *arg)
     kit_that(pmkv_close(&kv) == PMKV_OK, "close: %s", pmkv_errormsg());
 }
 
-Test(fail_open, a_create)
+static void every_failure_on(enum kit_backend backend, enum pmkv_geometry geometry,
+                             const char *name, void (*work)(void *pool))
 {
     struct kit_pool pool;
-    kit_pool_make(&pool, ON_MEMORY, PMKV_PARITY, CLEAN);
-    kit_every_failure_of("create on memory", FAULTS_ALL, make, &pool);
+    kit_pool_make(&pool, backend, geometry, CLEAN);
+    kit_every_failure_of(name, FAULTS_ALL, work, &pool);
     kit_pool_free(&pool);
-    kit_pool_make(&pool, ON_DISK, PMKV_NONE, CLEAN);
-    kit_every_failure_of("create on disk", FAULTS_ALL, make, &pool);
-    kit_pool_free(&pool);
+}
+
+Test(fail_open, a_create)
+{
+    every_failure_on(ON_MEMORY, PMKV_PARITY, "create on memory", make);
+    every_failure_on(ON_DISK, PMKV_NONE, "create on disk", make);
 }
 
 static void probe(void *arg)
@@ -167,11 +185,6 @@ static void probe(void *arg)
 
 Test(fail_open, a_probe)
 {
-    struct kit_pool pool;
-    kit_pool_make(&pool, ON_MEMORY, PMKV_PARITY, CLEAN);
-    kit_every_failure_of("probe on memory", FAULTS_ALL, probe, &pool);
-    kit_pool_free(&pool);
-    kit_pool_make(&pool, ON_DISK, PMKV_PARITY, CLEAN);
-    kit_every_failure_of("probe on disk", FAULTS_ALL, probe, &pool);
-    kit_pool_free(&pool);
+    every_failure_on(ON_MEMORY, PMKV_PARITY, "probe on memory", probe);
+    every_failure_on(ON_DISK, PMKV_PARITY, "probe on disk", probe);
 }

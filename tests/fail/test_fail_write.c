@@ -74,6 +74,38 @@ Test(fail_write, a_long_value_is_replaced_whole_or_not)
     each_pool("a long put", put_large, after_put_large);
 }
 
+/* A long value over a long one, if it is still the one that is read here. */
+static enum pmkv_status put_large_if(struct pmkv *kv)
+{
+    static uint8_t value[MAX_VALUE];
+    char key[16];
+    uint64_t version;
+    size_t bytes, key_bytes = kit_key(key, LARGE_KEY);
+    enum pmkv_status s =
+        pmkv_get_version(kv, key, key_bytes, value, sizeof value, &bytes, &version);
+    if (s)
+        return s;
+    return pmkv_put_if(kv, key, key_bytes, value, kit_value(value, LARGE_KEY, 7), version, NULL);
+}
+Test(fail_write, a_put_on_a_version_happens_or_not)
+{
+    each_pool("a put on a version", put_large_if, after_put_large);
+}
+
+/* What was stored ahead goes again, whatever fails. */
+static enum pmkv_status put_large_refused(struct pmkv *kv)
+{
+    static uint8_t value[MAX_VALUE];
+    char key[16];
+    size_t key_bytes = kit_key(key, LARGE_KEY), bytes = kit_value(value, LARGE_KEY, 7);
+    enum pmkv_status s = pmkv_put_if(kv, key, key_bytes, value, bytes, PMKV_ABSENT, NULL);
+    return s == PMKV_E_EXISTS ? PMKV_OK : s == PMKV_OK ? PMKV_E_BUG : s;
+}
+Test(fail_write, a_refused_put_changes_nothing)
+{
+    each_pool("a refused put", put_large_refused, NULL);
+}
+
 static enum pmkv_status delete_one(struct pmkv *kv)
 {
     char key[16];

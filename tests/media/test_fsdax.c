@@ -9,12 +9,14 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "media_kit.h"
 #include "recovery/errmsg.h"
+#include "recovery/fault_guard.h"
 
 TestSuite(fsdax, .timeout = 60);
 
@@ -92,6 +94,31 @@ Test(fsdax, a_device_that_is_gone_gets_no_verdict)
     cr_assert_eq(media_present(m), -EIO);
     cr_assert_eq(media_recovery_write(media_recover(m, 0), page), -ENODEV);
     cr_assert_eq(kit_file_size(path), 0);
+    media_close(&m);
+}
+
+Test(fsdax, bytes_are_not_injected_where_the_page_faults)
+{
+    struct media *m = pretend(0, "CACHE_LINE");
+    cr_assert_eq(truncate(path, PAGE_BYTES), 0);
+    cr_assert_eq(media_inject_bytes(m, PAGE_BYTES, "x", 1), -EIO);
+    cr_assert(strstr(err_message(), "the line at 4096 faults"), "%s", err_message());
+    cr_assert_eq(media_inject_bytes(m, 100, "x", 1), 0);
+    media_close(&m);
+}
+
+/* The kernel signals the error before it lists the page; here it never does, and that is waited for
+ * no longer than a second. */
+Test(fsdax, an_asynchronous_error_is_taken_although_it_is_never_listed)
+{
+    struct media *m = pretend(0, "CACHE_LINE");
+    uint64_t off = 0;
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_MCEERR_AO};
+    info.si_addr = m->base + PAGE_BYTES;
+    info.si_addr_lsb = 12;
+    cr_assert(fault_guard_filter(&info, NULL));
+    cr_assert(media_take_async(m, &off));
+    cr_assert_eq(off, PAGE_BYTES);
     media_close(&m);
 }
 

@@ -134,11 +134,45 @@ BOTH_PLACES(a_page_found_bad_at_open_can_be_repaired)
     media_close(&m);
 }
 
+BOTH_PLACES(a_page_lost_twice_is_repaired_once)
+{
+    struct media *m = pool_at(*at, "twice");
+    kit_poison(m, BAD);
+    kit_poison(m, BAD);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 99);
+    cr_assert_eq(media_recovery_write(media_recover(m, BAD), page), 0, "%s", err_message());
+    cr_assert_eq(kit_bad_bytes(m, NULL), 0);
+    kit_store(m, BAD, page, PAGE_BYTES);
+    media_close(&m);
+}
+
+static int stop_at_once(void *arg, uint64_t off, uint64_t bytes)
+{
+    (void)bytes;
+    *(uint64_t *)arg = off;
+    return 17;
+}
+
+BOTH_PLACES(the_last_page_is_listed_and_who_is_told_may_stop)
+{
+    struct media *m = pool_at(*at, "last");
+    uint64_t first = 0;
+    kit_poison(m, KIT_POOL_BYTES - PAGE_BYTES);
+    cr_assert_eq(kit_bad_bytes(m, &first), PAGE_BYTES);
+    cr_assert_eq(first, KIT_POOL_BYTES - PAGE_BYTES);
+    kit_poison(m, BAD);
+    cr_assert_eq(media_bad_ranges(m, stop_at_once, &first), 17);
+    cr_assert_eq(first, BAD);
+    media_close(&m);
+}
+
 BOTH_PLACES(a_page_told_to_stay_bad_stays_bad)
 {
     struct media *m = pool_at(*at, "fails");
     kit_poison(m, BAD);
     cr_assert_eq(media_inject_clear_fails(m, BAD), 0);
+    cr_assert_eq(media_inject_clear_fails(m, BAD), 0, "told twice");
     uint8_t page[PAGE_BYTES] = {0};
     cr_assert_eq(media_recovery_write(media_recover(m, BAD), page), -EIO);
     cr_assert_eq(media_touch(m, BAD, 1), 0);

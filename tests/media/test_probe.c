@@ -85,6 +85,8 @@ Test(probe, an_unforced_and_a_forced_path_have_different_reasons)
     cr_assert_eq(forced.durability, MEDIA_SURVIVES_PROCESS_DEATH);
     cr_assert_eq(forced.backend, MEDIA_SHM);
     cr_assert_eq(forced_disk.backend, MEDIA_FILE, "forcing makes no DAX");
+    setenv("PMEM2_FORCE_GRANULARITY", "", 1);
+    cr_assert_str_eq(probe("/dev/shm").reason, plain.reason, "set to nothing");
 }
 
 Test(probe, a_memfd_is_shared_memory)
@@ -113,6 +115,10 @@ Test(probe, what_is_no_place_for_a_pool_is_refused)
     cr_assert_eq(media_create("/dev/shm", &args, &m), -EISDIR);
     cr_assert_eq(media_open("/dev/shm/pmkv-no-such-pool", &args, &m), -ENOENT);
     cr_assert_eq(media_create("/dev/null", &args, &m), -EINVAL);
+    static char long_path[5000];
+    memset(long_path, '/', sizeof long_path - 1);
+    cr_assert_eq(media_open(long_path, &args, &m), -ENAMETOOLONG);
+    cr_assert_eq(media_create(long_path, &args, &m), -ENAMETOOLONG);
     cr_assert_null(m);
 }
 

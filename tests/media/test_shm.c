@@ -6,14 +6,19 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "media_kit.h"
 #include "recovery/errmsg.h"
+#include "recovery/fault_guard.h"
+#include "recovery/media/backend.h"
 
 TestSuite(shm, .timeout = 60);
 
@@ -24,6 +29,8 @@ Test(shm, tmpfs_gets_the_shm_backend_and_says_that_power_loss_is_fatal)
     kit_path(path, kit_memory(), "kind");
     struct media *m = kit_create(path);
     cr_assert_eq(m->backend, MEDIA_SHM, "backend %s", media_backend_name(m->backend));
+    cr_assert_str_eq(media_backend_name(m->backend), "shm");
+    cr_assert_str_eq(media_backend_name((enum media_backend)99), "unknown");
     cr_assert_eq(m->durability, MEDIA_SURVIVES_PROCESS_DEATH);
     cr_assert_eq(m->loss_unit, PAGE_BYTES);
     cr_assert(strstr(m->reason, "not a power loss"), "%s", m->reason);
@@ -71,6 +78,19 @@ Test(shm, create_rounds_down_to_whole_pages)
     unlink(path);
     cr_assert_eq(media_create(path, &args, &m), -EINVAL);
     cr_assert_neq(access(path, F_OK), 0);
+    args.create_bytes = UINT64_MAX;
+    cr_assert_eq(media_create(path, &args, &m), -EFBIG);
+    cr_assert_neq(access(path, F_OK), 0);
+}
+
+/* The file system of a memfd says that it has no blocks at all. */
+Test(shm, a_memfd_holds_a_pool)
+{
+    snprintf(path, sizeof path, "/proc/self/fd/%d", memfd_create("pool", MFD_CLOEXEC));
+    struct media *m = kit_create(path);
+    cr_assert_eq(m->backend, MEDIA_SHM);
+    cr_assert_eq(m->size, KIT_POOL_BYTES);
+    media_close(&m);
 }
 
 Test(shm, create_refuses_a_file_with_bytes_and_leaves_them)
@@ -131,7 +151,13 @@ Test(shm, an_empty_file_opens_with_size_zero_and_gives_nothing)
     cr_assert_eq(m->size, 0);
     cr_assert_null(m->base);
     cr_assert_eq(media_load(m, 0, &c, 1), 0);
+    cr_assert_eq(media_store(m, 0, &c, 0), 0);
+    cr_assert_eq(media_drain(m), 0);
     cr_assert_eq(media_inject_poison(m, 0), -EINVAL);
+    cr_assert_eq(media_inject_bytes(m, 0, &c, 1), -EINVAL);
+    cr_assert_eq(media_bad_ranges(m, NULL, NULL), -ENOTSUP);
+    cr_assert_not(media_join_huge(m, 0));
+    media_populate(m, 0, PAGE_BYTES);
     cr_assert_eq(media_present(m), 0);
     media_close(&m);
 }
@@ -252,5 +278,85 @@ Test(shm, a_read_only_medium_refuses_repair_and_injection)
     cr_assert_eq(media_recovery_write(media_recover(m, 0), page), -EROFS);
     cr_assert_eq(media_inject_poison(m, 0), -EPERM);
     cr_assert_eq(media_load(m, 0, page, PAGE_BYTES), PAGE_BYTES);
+    media_close(&m);
+}
+
+/* --- mappings --------------------------------------------------------------------------------- */
+
+Test(shm, pools_may_be_closed_in_any_order)
+{
+    char other[KIT_PATH_BYTES];
+    kit_path(path, kit_memory(), "first");
+    kit_path(other, kit_memory(), "second");
+    struct media *first = kit_create(path), *second = kit_create(other);
+    kit_poison(second, 0);
+    media_close(&first);
+    char c;
+    cr_assert_eq(media_load(second, 0, &c, 1), 0, "the fault guard forgot it");
+    cr_assert_eq(media_load(second, PAGE_BYTES, &c, 1), 1);
+    media_close(&second);
+}
+
+Test(shm, more_pools_than_the_fault_guard_takes_are_refused)
+{
+    kit_path(path, kit_memory(), "guard");
+    for (uintptr_t i = 1; i <= 64; i++)
+        cr_assert_eq(fault_guard_register((void *)(i << 20), PAGE_BYTES), 0);
+    struct media_args args = {.create_bytes = KIT_POOL_BYTES};
+    struct media *m = NULL;
+    unsigned mappings = kit_mappings();
+    cr_assert_eq(media_create(path, &args, &m), -ENOSPC);
+    cr_assert(strstr(err_message(), "takes no more mappings"), "%s", err_message());
+    cr_assert_neq(access(path, F_OK), 0, "a file is left behind");
+    cr_assert_leq(kit_mappings(), mappings, "a mapping is left behind");
+    fault_guard_unregister((void *)(33ul << 20));
+    m = kit_create(path);
+    media_close(&m);
+}
+
+Test(shm, populating_changes_nothing_and_stays_inside)
+{
+    kit_path(path, kit_memory(), "populate");
+    struct media *m = kit_create(path);
+    uint8_t page[PAGE_BYTES];
+    kit_page(page, 3);
+    kit_store(m, 0, page, PAGE_BYTES);
+    media_populate(m, 0, m->size);
+    media_populate(m, m->size, PAGE_BYTES);
+    media_populate(m, m->size - PAGE_BYTES, 2 * PAGE_BYTES);
+    cr_assert(kit_page_is(m, 0, 3));
+    media_close(&m);
+    struct media_args args = {.read_only = true};
+    cr_assert_eq(media_open(path, &args, &m), 0);
+    media_populate(m, 0, m->size);
+    cr_assert(kit_page_is(m, 0, 3));
+    media_close(&m);
+}
+
+Test(shm, an_asynchronous_error_is_taken_as_the_offset_of_its_page)
+{
+    kit_path(path, kit_memory(), "async");
+    struct media *m = kit_create(path);
+    uint64_t off = 0;
+    cr_assert_not(media_take_async(m, &off));
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_MCEERR_AO};
+    info.si_addr = m->base + 5 * PAGE_BYTES + 70;
+    info.si_addr_lsb = 6;
+    cr_assert(fault_guard_filter(&info, NULL));
+    cr_assert(media_take_async(m, &off));
+    cr_assert_eq(off, 5 * PAGE_BYTES);
+    cr_assert_not(media_take_async(m, &off));
+    media_close(&m);
+}
+
+Test(shm, a_mapping_answers_as_long_as_a_part_of_it_does)
+{
+    kit_path(path, kit_memory(), "answers");
+    struct media *m = kit_create(path);
+    kit_poison(m, 0);
+    cr_assert_eq(mapping_answers(m), 0);
+    cr_assert_eq(truncate(path, 0), 0);
+    cr_assert_eq(mapping_answers(m), -EIO);
+    cr_assert(strstr(err_message(), "gone as a whole"), "%s", err_message());
     media_close(&m);
 }

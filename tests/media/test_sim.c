@@ -99,6 +99,26 @@ static void *store_and_return(void *m)
     return NULL;
 }
 
+static void store_elsewhere(struct media *m)
+{
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, store_and_return, m), 0);
+    pthread_join(thread, NULL);
+}
+
+Test(sim, a_line_of_two_other_threads_stays_pending_twice)
+{
+    struct media *m = new_sim(PAGE_BYTES);
+    store_elsewhere(m);
+    store_elsewhere(m);
+    store_line(m, 64, 'c');
+    cr_assert_eq(media_drain(m), 0);
+    cr_assert_eq(sim_pending_count(m), 2);
+    cr_assert_eq(durable(m, 0), 0);
+    cr_assert_eq(durable(m, 64), 'c');
+    media_close(&m);
+}
+
 Test(sim, a_drain_covers_the_stores_of_its_own_thread_only)
 {
     struct media *m = new_sim(PAGE_BYTES);
@@ -308,6 +328,55 @@ Test(sim, injected_bytes_change_both_images_and_what_is_pending)
     media_close(&m);
 }
 
+Test(sim, injected_bytes_leave_their_neighbours)
+{
+    struct media *m = new_sim(PAGE_BYTES);
+    store_line(m, 0, 'a');
+    store_line(m, 128, 'b');
+    cr_assert_eq(media_inject_bytes(m, 10, "X", 1), 0);
+    media_drain(m);
+    cr_assert_eq(durable(m, 9), 'a');
+    cr_assert_eq(durable(m, 10), 'X');
+    cr_assert_eq(durable(m, 11), 'a');
+    cr_assert_eq(durable(m, 128), 'b');
+    media_close(&m);
+}
+
+static int stop_at_once(void *arg, uint64_t off, uint64_t bytes)
+{
+    (void)bytes;
+    *(uint64_t *)arg = off;
+    return 17;
+}
+
+Test(sim, who_is_told_of_bad_ranges_may_stop)
+{
+    struct media *m = new_sim(PAGE_BYTES);
+    uint64_t told = 0;
+    kit_poison(m, 3 * PAGE_BYTES);
+    kit_poison(m, SIZE - PAGE_BYTES);
+    cr_assert_eq(media_bad_ranges(m, stop_at_once, &told), 17);
+    cr_assert_eq(told, 3 * PAGE_BYTES);
+    cr_assert_eq(kit_bad_bytes(m, NULL), 2 * PAGE_BYTES);
+    media_close(&m);
+}
+
+Test(sim, the_hash_tells_images_apart_by_bytes_and_by_poison)
+{
+    struct media *m = new_sim(PAGE_BYTES);
+    uint64_t zeros = sim_hash(m, 0, SIZE);
+    cr_assert_eq(sim_hash(m, 0, SIZE), zeros);
+    store_line(m, 0, 'a');
+    cr_assert_eq(sim_hash(m, 0, SIZE), zeros, "of what is durable");
+    media_drain(m);
+    uint64_t stored = sim_hash(m, 0, SIZE);
+    cr_assert_neq(stored, zeros);
+    cr_assert_neq(sim_hash(m, 0, PAGE_BYTES), sim_hash(m, PAGE_BYTES, PAGE_BYTES));
+    kit_poison(m, 5 * PAGE_BYTES);
+    cr_assert_neq(sim_hash(m, 0, SIZE), stored);
+    media_close(&m);
+}
+
 Test(sim, a_device_that_is_gone_answers_nothing_and_comes_back_whole)
 {
     struct media *m = new_sim(PAGE_BYTES);
@@ -389,6 +458,11 @@ Test(sim, the_log_tells_what_was_done_in_order)
     sim_log_clear(m);
     sim_events(m, &count);
     cr_assert_eq(count, 0);
+    for (int i = 0; i < 1000; i++)
+        store_line(m, 0, 'c');
+    e = sim_events(m, &count);
+    cr_assert_eq(count, 1000);
+    cr_assert_eq(e[999].seq, e[0].seq + 999);
     media_close(&m);
 }
 
@@ -434,6 +508,13 @@ Test(sim, a_snapshot_brings_everything_back)
     }
     sim_snapshot_free(&snapshot);
     cr_assert_null(snapshot);
+    sim_snapshot_free(&snapshot);
+    snapshot = sim_snapshot(m); /* with nothing pending */
+    store_line(m, 0, 'e');
+    sim_restore(m, snapshot);
+    cr_assert_eq(seen(m, 0), 'd');
+    cr_assert_eq(sim_pending_count(m), 0);
+    sim_snapshot_free(&snapshot);
     media_close(&m);
 }
 

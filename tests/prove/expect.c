@@ -134,18 +134,19 @@ static void complain(struct verdict *v, const struct expect *e, const struct rea
     v->is_wrong = g->status == PMKV_OK;
 }
 
-/* Does what is there say that the key's record was fenced? Something that stands behind it in the
- * segment does, and so does a summary. Versions of a few bytes are not told apart. */
+/* Is it known that the key's record was fenced? Only of the end of a segment that a lane writes is
+ * it not, where nothing that is there stands behind it. Versions of a few bytes are not told apart.
+ */
 static bool is_vouched_for(const struct expect *e, const struct reading *readings, uint32_t key)
 {
     const struct expect_place *p = &e->place[key];
-    if (!p->known || p->sealed)
+    if (!p->known || p->left)
         return p->known;
     for (uint32_t i = 0; i < EXPECT_KEYS; i++) {
         const struct expect_place *q = &e->place[i];
         bool there =
             readings[i].states & 1 && readings[i].status == PMKV_OK && readings[i].bytes >= 8;
-        bool behind = q->row > p->row || (q->row == p->row && q->offset > p->offset && !p->alone);
+        bool behind = q->row > p->row || (q->row == p->row && q->offset > p->offset);
         if (i != key && there && q->known && q->segment == p->segment && behind)
             return true;
     }
@@ -165,8 +166,8 @@ static int see_lost(void *arg, const struct pmkv_lost *lost)
 }
 
 /* Damage beyond the redundancy. What docs/design.md says in section 6: what was hit at the very end
- * of a segment that has no summary yet may be missing in silence; and where a range without a name
- * is listed, an older version may be there. */
+ * of an open row may be missing in silence; and where a range without a name is listed, an older
+ * version may be there. */
 static bool may_be(const struct reading *g, enum expect_mode mode, const struct lost_seen *lost,
                    bool vouched_for)
 {

@@ -24,8 +24,7 @@ struct expect_value {
 /* Where the record of what was acknowledged stands. */
 struct expect_place {
     bool known;
-    bool sealed; /* a durable summary names it */
-    bool alone;  /* in a row the cleaner stored: what stands behind it there says nothing of it */
+    bool left; /* no writer's lane has the segment any more: it is known to have been fenced */
     uint32_t segment, row, offset;
 };
 

@@ -323,6 +323,9 @@ void fault_plant(struct run *r, struct media *image, enum fault_mode mode, uint6
         plant(&a, fault, off, plan);
         atomic_fetch_add(&r->totals->faults[fault], 1);
         struct place p = layout_locate(&r->layout, off);
+        plan->headers += p.kind == PLACE_HEADER;
+        plan->stale_header |=
+            p.kind == PLACE_HEADER && (fault == FAULT_STALE_PAGE || fault == FAULT_STALE_GROUP);
         size_t used = strlen(text);
         if (used + 1 < room)
             snprintf(text + used, room - used, "; %s at 0x%llx (place %d, %u/%u/%u/%u)",

@@ -54,6 +54,8 @@ enum fault_mode { FAULTS_NONE, FAULTS_WITHIN, FAULTS_BEYOND, FAULTS_UNLIMITED, F
 struct fault_plan {
     enum fault_mode mode;
     bool cannot_clear; /* a page stays bad */
+    uint32_t headers;  /* faults in segment headers */
+    bool stale_header; /* one of them took a header back to an earlier state */
     uint64_t late_in;  /* poison after so many loads of the recovery; 0: none */
     uint64_t late_off; /* there, or 0: where that load is */
 };

@@ -90,20 +90,17 @@ static void one_image(struct run *r, const struct pending *p, uint64_t number, u
     recover_image(r, image, &cut);
 }
 
-/* Is the segment's header on the medium that of a sealed one? Any copy will do: of a header that is
- * being written either may be what recovery finds. */
-static bool is_sealed(struct run *r, uint32_t segment)
+/* The cleaner's segment is none that a writer has: what it moved stands where it came from until it
+ * is known to have been fenced. */
+static bool writers_have(const struct pmkv *kv, uint32_t segment)
 {
-    uint8_t page[2 * LINE_BYTES];
-    struct segment_header h[2];
-    sim_peek_durable(r->media, layout_slice_off(&r->layout, segment, 0), page, sizeof page);
-    memcpy(h, page, sizeof h);
-    return h[h[1].version > h[0].version].state == SEGMENT_SEALED;
+    for (uint32_t i = 0; i < kv->lane_count; i++)
+        if (kv->lanes[i].segment == segment)
+            return true;
+    return false;
 }
 
-/* Kept for the instants at which there is no store to ask: nothing moves while it opens or closes.
- */
-static void note_places(struct run *r)
+void note_places(struct run *r)
 {
     for (uint32_t i = 0; i < EXPECT_KEYS && r->kv; i++) {
         struct expect_place *p = &r->expect.place[i];
@@ -117,15 +114,15 @@ static void note_places(struct run *r)
             continue;
         struct row_place at = pos_place(&r->kv->shape, (struct log_pos){slot_position(ref.slot)});
         *p = (struct expect_place){.known = true,
-                                   .sealed = is_sealed(r, at.segment),
-                                   .alone = r->kv->segments[at.segment].packed,
+                                   .left = !writers_have(r->kv, at.segment),
                                    .segment = at.segment,
                                    .row = at.row,
                                    .offset = at.offset};
     }
 }
 
-/* All images of some instants, a few of all others, so that a job makes about per_job of them. */
+/* All images of some instants, a few of all others, so that a job makes about per_job of them; of
+ * every instant when that is 0. */
 static void cut_power(struct run *r, struct media *m)
 {
     struct pending p;
@@ -134,7 +131,7 @@ static void cut_power(struct run *r, struct media *m)
     uint64_t salt = test_mix(r->seed + r->instant * 0x10001);
     uint64_t all = choices_count(&p), instants = r->instants_ahead ? r->instants_ahead : 1;
     uint64_t share = r->limits->per_job / instants, few = share / 4 < 4 ? 4 : share / 4;
-    bool every = all <= few || salt % all < share;
+    bool every = r->limits->per_job == 0 || all <= few || salt % all < share;
     uint64_t count = every ? all : few;
     uint64_t pivot = test_mix(salt) % count;
     bool pivots = every || salt >> 40 & 1;

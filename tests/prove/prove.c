@@ -182,7 +182,7 @@ static const char usage[] =
     "  --seconds N   default 3600\n"
     "  --seed N      default 1; everything follows from it\n"
     "  --workers N   processes, default one for each processor\n"
-    "  --per-job N   images of one history, about; default 2000\n"
+    "  --per-job N   images of one history, about; 0: all of every instant; default 2000\n"
     "  --faults N    of 16 images so many are given faults too; default 6\n"
     "  --job N       this history alone, as a failure names it\n"
     "  --work NAME   only histories of this name\n"

@@ -93,7 +93,7 @@ struct limits {
     uint64_t seed;
     uint64_t images; /* distinct ones; then it stops */
     double seconds;
-    unsigned per_job;   /* images of one job, about */
+    unsigned per_job;   /* images of one job, about; 0: all of every instant */
     unsigned fault_per; /* of 16 images so many are given faults as well */
     bool fail_fast;
     const char *work; /* only workloads whose name has this in it */
@@ -130,6 +130,9 @@ struct pmkv_options setting_options(const struct setting *s);
 
 /* Runs job number `job`: everything follows from it and the seed. */
 void job_run(struct run *r, uint64_t job);
+/* Where the keys' records stand. Kept for the instants at which there is no store to ask, so it is
+ * called before it closes or is abandoned: nothing moves then. */
+void note_places(struct run *r);
 /* The hook of the medium under test. */
 void instant_hook(void *arg, struct media *m, enum sim_op op, uint64_t off, uint64_t bytes);
 

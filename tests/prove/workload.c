@@ -73,6 +73,53 @@ static void delete (struct run *r, uint32_t key)
         unexpected(r, "delete", s);
 }
 
+static uint64_t version_of(struct run *r, uint32_t key)
+{
+    size_t key_bytes, bytes;
+    uint64_t version = PMKV_ABSENT;
+    const char *name = expect_key(key, &key_bytes);
+    enum pmkv_status s =
+        pmkv_get_version(r->kv, name, key_bytes, value, sizeof value, &bytes, &version);
+    if (s != PMKV_OK && s != PMKV_E_NOT_FOUND)
+        unexpected(r, "get of a version", s);
+    return version;
+}
+
+/* On another version than the key has, which changes nothing; then on the one it has. */
+static void put_if(struct run *r, uint32_t key, uint32_t bytes)
+{
+    size_t key_bytes;
+    const char *name = expect_key(key, &key_bytes);
+    uint64_t version = version_of(r, key), other = version ? PMKV_ABSENT : 1;
+    enum pmkv_status s = pmkv_put_if(r->kv, name, key_bytes, value, bytes, other, NULL);
+    if (s != (version ? PMKV_E_EXISTS : PMKV_E_NOT_FOUND))
+        unexpected(r, "put on another version", s);
+    if (!expect_put(&r->expect, key, bytes, value))
+        longjmp(r->give_up, 1);
+    s = pmkv_put_if(r->kv, name, key_bytes, value, bytes, version, NULL);
+    expect_settle(&r->expect, s == PMKV_OK);
+    if (s)
+        unexpected(r, "put on its version", s);
+}
+
+static void delete_if(struct run *r, uint32_t key)
+{
+    size_t key_bytes;
+    const char *name = expect_key(key, &key_bytes);
+    uint64_t version = version_of(r, key);
+    enum pmkv_status s = pmkv_delete_if(r->kv, name, key_bytes, version + 1);
+    if (s != (version ? PMKV_E_CONFLICT : PMKV_E_NOT_FOUND))
+        unexpected(r, "delete on another version", s);
+    if (version == PMKV_ABSENT)
+        return;
+    if (!expect_delete(&r->expect, key))
+        longjmp(r->give_up, 1);
+    s = pmkv_delete_if(r->kv, name, key_bytes, version);
+    expect_settle(&r->expect, s == PMKV_OK);
+    if (s)
+        unexpected(r, "delete on its version", s);
+}
+
 /* Puts keys from `first` on, of `least` bytes or more, and deletes those behind them, as one. */
 static void batch_of(struct run *r, uint32_t first, uint32_t puts, uint32_t deletes, uint32_t least,
                      uint32_t most)
@@ -112,6 +159,7 @@ static void reopen(struct run *r)
     struct pmkv *kv = r->kv;
     struct pmkv_options o = setting_options(r->setting);
     r->what = "clean close";
+    note_places(r);
     r->kv = NULL;
     r->keep_last = true;
     enum pmkv_status s = pmkv_close(&kv);
@@ -139,6 +187,7 @@ static void crash(struct run *r)
     remember(r);
     if (sim_crash_image(r->media, sim_choose_none, NULL, &image))
         abort();
+    note_places(r);
     store_abandon(&r->kv);
     r->media = image;
     r->what = "open after a crash";
@@ -171,7 +220,7 @@ static uint32_t some_closed_segment(struct run *r)
 {
     uint32_t segment = 0;
     while (segment + 1 < r->layout.segments &&
-           (r->kv->segments[segment].kind != KIND_LOG ||
+           (!kind_is_log(r->kv->segments[segment].kind) ||
             r->kv->lanes[0].segment == (int64_t)segment || !r->kv->segments[segment].rows_used))
         segment++;
     return segment;
@@ -188,6 +237,11 @@ static void play_small(struct run *r)
     for (uint32_t i = 0; i < 4; i++) {
         put(r, below(r, 8), some_size(r, 1500));
         delete (r, below(r, EXPECT_KEYS));
+    }
+    r->what = "on conditions";
+    for (uint32_t i = 0; i < 3; i++) {
+        put_if(r, below(r, 8), some_size(r, 1500));
+        delete_if(r, below(r, 8));
     }
 }
 
@@ -215,6 +269,9 @@ static void play_long(struct run *r)
     delete (r, 0);
     r->what = "long values in a batch";
     batch(r, 3, 3, 1, 20000);
+    r->what = "long values on conditions";
+    put_if(r, 2, 9000 + below(r, 20000));
+    put_if(r, 0, 20000);
 }
 
 static void play_rows(struct run *r)

@@ -55,6 +55,7 @@ struct sched_script {
     uint32_t schedules;   /* without PMKV_SCHED_MORE */
     uint32_t most_faults; /* pages the script may damage */
     bool background;      /* the script opens and closes the store itself */
+    bool slow_drain;      /* of the medium: writers share commits (kv/join.h) */
     bool reopens;         /* every run ends with a close and an open */
     bool pairs;           /* pairs of preemptions */
     void (*names)(struct world *w);
@@ -75,6 +76,11 @@ void do_get(struct world *w, uint32_t key);
 void do_exists(struct world *w, uint32_t key);
 /* Puts [first, first + puts), deletes the `deletes` keys behind them. */
 void do_batch(struct world *w, uint32_t first, uint32_t puts, uint32_t deletes, uint32_t bytes);
+/* Reads the key, then puts or deletes it if it still has the version that was read. */
+void do_put_if(struct world *w, uint32_t key, uint32_t bytes);
+void do_delete_if(struct world *w, uint32_t key);
+/* Puts the key if it is not there. */
+void do_create(struct world *w, uint32_t key, uint32_t bytes);
 /* One observation of each key, as a scan made it: absent or there. */
 void do_seen(struct world *w, uint32_t key, bool found, uint32_t begin);
 /* Puts a key nobody looks at. */

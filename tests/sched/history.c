@@ -60,6 +60,13 @@ static bool apply(const struct op *op, struct map *m)
             return false;
         *version = 0;
         return true;
+    case OP_PUT_IF:
+    case OP_DELETE_IF:
+        if (op->end != OP_PENDING && (*version == op->expected) != op->found)
+            return false;
+        if (*version == op->expected)
+            *version = op->kind == OP_PUT_IF ? op->version : 0;
+        return true;
     }
     return false;
 }
@@ -130,25 +137,38 @@ bool history_holds(const struct history *h)
 
 /* --- text ------------------------------------------------------------------------------------- */
 
+static const char *details(const struct op *op, char *text, size_t room)
+{
+    const char *found = op->found ? "yes" : "no";
+    switch (op->kind) {
+    case OP_BATCH:
+        snprintf(text, room, "+%u (%u deletes) version %u", op->count, op->deletes, op->version);
+        break;
+    case OP_DELETE:
+    case OP_EXISTS:
+        snprintf(text, room, " %s", found);
+        break;
+    case OP_PUT_IF:
+    case OP_DELETE_IF:
+        snprintf(text, room, " version %u if %u %s", op->version, op->expected, found);
+        break;
+    default:
+        snprintf(text, room, " version %u", op->version);
+    }
+    return text;
+}
+
 void history_print(const struct history *h, char *text, uint32_t room)
 {
-    static const char *const names[] = {"put", "delete", "get", "exists", "batch"};
+    static const char *const names[] = {"put",   "delete", "get",      "exists",
+                                        "batch", "put if", "delete if"};
     int used = 0;
     for (uint32_t i = 0; i < h->count && (uint32_t)used < room; i++) {
         const struct op *op = &h->ops[i];
-        char end[16] = "..";
+        char end[16] = "..", more[64];
         if (op->end != OP_PENDING)
             snprintf(end, sizeof end, "%u", op->end);
-        used += snprintf(text + used, room - (uint32_t)used, "\n  %3u-%-3s %s key %u", op->begin,
-                         end, names[op->kind], op->key);
-        if ((uint32_t)used >= room)
-            return;
-        if (op->kind == OP_BATCH)
-            used += snprintf(text + used, room - (uint32_t)used, "+%u (%u deletes)", op->count,
-                             op->deletes);
-        if ((uint32_t)used < room && op->kind != OP_DELETE && op->kind != OP_EXISTS)
-            used += snprintf(text + used, room - (uint32_t)used, " version %u", op->version);
-        else if ((uint32_t)used < room)
-            used += snprintf(text + used, room - (uint32_t)used, " %s", op->found ? "yes" : "no");
+        used += snprintf(text + used, room - (uint32_t)used, "\n  %3u-%-3s %s key %u%s", op->begin,
+                         end, names[op->kind], op->key, details(op, more, sizeof more));
     }
 }

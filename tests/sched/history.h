@@ -22,11 +22,13 @@ enum op_kind {
     OP_GET,    /* version that was read, 0: not there */
     OP_EXISTS, /* found */
     OP_BATCH,  /* keys [key, key + count): versions from `version` on, the last `deletes` deleted */
+    OP_PUT_IF, /* version, if the key had `expected`; found: it had */
+    OP_DELETE_IF, /* if the key had `expected`; found: it had */
 };
 
 struct op {
     enum op_kind kind;
-    uint32_t key, version, count, deletes;
+    uint32_t key, version, count, deletes, expected;
     bool found;
     uint32_t begin, end; /* OP_PENDING: it has not returned */
 };

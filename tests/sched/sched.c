@@ -268,12 +268,12 @@ void sched_gave(pthread_mutex_t *mutex)
     wake(FOR_MUTEX, mutex, true);
 }
 
-void sched_wait_cond(pthread_cond_t *cond, bool timed)
+void sched_wait_cond(const void *cond, bool timed)
 {
     wait_as(timed ? FOR_TIME : FOR_COND, cond);
 }
 
-void sched_signal(pthread_cond_t *cond, bool all)
+void sched_signal(const void *cond, bool all)
 {
     wake(FOR_COND, cond, all);
     wake(FOR_TIME, cond, all);

@@ -8,7 +8,7 @@
 set(timeout_sched 600)
 set(sched_wraps pthread_mutex_lock pthread_mutex_trylock pthread_mutex_unlock pthread_cond_wait
     pthread_cond_timedwait pthread_cond_signal pthread_cond_broadcast pthread_create pthread_join
-    sched_yield)
+    sched_yield word_wait word_wake_one word_wake_all)
 list(TRANSFORM sched_wraps PREPEND "LINKER:--wrap=")
 
 file(GLOB sched_sources CONFIGURE_DEPENDS tests/sched/*.c)

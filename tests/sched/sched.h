@@ -73,8 +73,8 @@ void sched_wait_mutex(pthread_mutex_t *mutex);
 void sched_took(pthread_mutex_t *mutex);
 void sched_gave(pthread_mutex_t *mutex);
 /* The mutex is given back already. */
-void sched_wait_cond(pthread_cond_t *cond, bool timed);
-void sched_signal(pthread_cond_t *cond, bool all);
+void sched_wait_cond(const void *cond, bool timed);
+void sched_signal(const void *cond, bool all);
 /* Makes a thread a part of the run: it begins when the scheduler says so. */
 struct sched_thread *sched_adopt(void);
 void sched_enter(struct sched_thread *t);

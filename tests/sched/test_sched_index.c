@@ -66,6 +66,19 @@ static void scan(struct world *w)
     }
 }
 
+static void explore_growth(const char *name, void (*body)(struct world *w, unsigned thread))
+{
+    explore(&(struct sched_script){.name = name,
+                                   .threads = 3,
+                                   .keys = KEYS,
+                                   .lanes = 2,
+                                   .schedules = 400,
+                                   .names = first_bucket,
+                                   .prepare = keys_there,
+                                   .arrange = almost_due,
+                                   .body = body});
+}
+
 static void grow_and_read(struct world *w, unsigned thread)
 {
     switch (thread) {
@@ -88,15 +101,7 @@ static void grow_and_read(struct world *w, unsigned thread)
 
 Test(sched_index, growth_against_puts_and_gets)
 {
-    explore(&(struct sched_script){.name = "index growth against puts and gets",
-                                   .threads = 3,
-                                   .keys = KEYS,
-                                   .lanes = 2,
-                                   .schedules = 400,
-                                   .names = first_bucket,
-                                   .prepare = keys_there,
-                                   .arrange = almost_due,
-                                   .body = grow_and_read});
+    explore_growth("index growth against puts and gets", grow_and_read);
 }
 
 static void grow_and_scan(struct world *w, unsigned thread)
@@ -117,13 +122,5 @@ static void grow_and_scan(struct world *w, unsigned thread)
 
 Test(sched_index, growth_against_scans)
 {
-    explore(&(struct sched_script){.name = "index growth against scans",
-                                   .threads = 3,
-                                   .keys = KEYS,
-                                   .lanes = 2,
-                                   .schedules = 400,
-                                   .names = first_bucket,
-                                   .prepare = keys_there,
-                                   .arrange = almost_due,
-                                   .body = grow_and_scan});
+    explore_growth("index growth against scans", grow_and_scan);
 }

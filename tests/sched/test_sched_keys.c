@@ -70,6 +70,70 @@ Test(sched_keys, put_against_delete)
                                    .body = put_and_delete});
 }
 
+/* --- conditions ------------------------------------------------------------------------------- */
+
+static void two_conditions(struct world *w, unsigned thread)
+{
+    switch (thread) {
+    case 0:
+        do_put_if(w, 0, 200);
+        do_create(w, 1, 100);
+        return;
+    case 1:
+        do_create(w, 1, 300);
+        do_put_if(w, 0, 100);
+        return;
+    default:
+        do_get(w, 0);
+        do_delete_if(w, 1);
+    }
+}
+
+Test(sched_keys, of_two_conditional_puts_one_succeeds)
+{
+    explore(&(struct sched_script){.name = "two conditional puts of one key",
+                                   .threads = 3,
+                                   .keys = 2,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = one_key_there,
+                                   .body = two_conditions});
+}
+
+static void two_keys_there(struct world *w)
+{
+    do_batch(w, 0, 2, 0, 60);
+}
+
+static void conditions_and_others(struct world *w, unsigned thread)
+{
+    switch (thread) {
+    case 0:
+        do_put_if(w, 0, 200);
+        do_put_if(w, 1, 100);
+        return;
+    case 1:
+        do_batch(w, 0, 2, 0, 80);
+        do_delete(w, 0);
+        return;
+    default:
+        do_put(w, 1, 100);
+        do_create(w, 0, 50);
+        do_delete_if(w, 1);
+    }
+}
+
+Test(sched_keys, conditions_against_all_other_writers)
+{
+    explore(&(struct sched_script){.name = "conditions against batch, put and delete",
+                                   .threads = 3,
+                                   .keys = 2,
+                                   .lanes = 2,
+                                   .schedules = 500,
+                                   .prepare = two_keys_there,
+                                   .body = conditions_and_others});
+}
+
 /* --- batches ---------------------------------------------------------------------------------- */
 
 static void four_keys_there(struct world *w)

@@ -143,6 +143,36 @@ Test(sched_segments, get_against_clean_free_and_reuse)
                                    .body = get_and_reuse});
 }
 
+/* A version outlives the move of its record (I6). */
+static void condition_and_cleaner(struct world *w, unsigned thread)
+{
+    switch (thread) {
+    case 0:
+        do_put_if(w, 0, 100);
+        do_put_if(w, 2, 300);
+        return;
+    case 1:
+        clean_and_reuse(w);
+        return;
+    default:
+        do_put_if(w, 1, 300);
+        do_delete_if(w, 3);
+        do_create(w, 3, 100);
+    }
+}
+
+Test(sched_segments, conditions_against_the_cleaner)
+{
+    explore(&(struct sched_script){.name = "conditions against the cleaner",
+                                   .threads = 3,
+                                   .keys = KEYS,
+                                   .lanes = 2,
+                                   .schedules = 300,
+                                   .prepare = sealed,
+                                   .arrange = note_segment,
+                                   .body = condition_and_cleaner});
+}
+
 /* The reader has a slot whose segment is freed, taken again, and written at the same place with the
  * same key: what it finds there need not be fenced yet (I2). */
 static void keys_alone(struct world *w)

@@ -16,7 +16,7 @@
 #include "sched.h"
 #include "support/value.h"
 
-enum { FILLER_VERSION = 77 };
+enum { FILLER_VERSION = 77, WORLD_VALUE_BYTES = 32 << 10 };
 
 void world_fail(const char *format, ...)
 {
@@ -57,6 +57,7 @@ void world_open(struct world *w)
 {
     struct pmkv_options o = world_options(w);
     sched_quiet(true);
+    w->media->drain_is_slow = w->script->slow_drain;
     enum pmkv_status s = store_open(w->media, &o, &w->kv);
     sched_quiet(false);
     expect_ok(s, "open", 0);
@@ -110,10 +111,27 @@ static void expect_durable(struct world *w, uint32_t key, uint32_t version)
 {
     for (uint32_t i = 0; i < w->h.count && version && sched_is_running(); i++) {
         const struct op *op = &w->h.ops[i];
-        uint32_t count = op->kind == OP_PUT ? 1 : op->kind == OP_BATCH ? op->count : 0;
+        bool one = op->kind == OP_PUT || op->kind == OP_PUT_IF;
+        uint32_t count = one ? 1 : op->kind == OP_BATCH ? op->count : 0;
         if (op->end == OP_PENDING && key - op->key < count && version - op->version < count)
             world_image(w, true);
     }
+}
+
+/* Ends a read. Returns the version, as the history counts, 0: not there. */
+static uint32_t end_read(struct world *w, struct op *op, enum pmkv_status s, const void *value,
+                         size_t bytes)
+{
+    const char *name = w->names[op->key];
+    uint64_t version = 0;
+    if (s == PMKV_OK && !test_value_parse(value, bytes, name, strlen(name), &version))
+        world_fail("key %u: %s", op->key, test_value_explain(value, bytes, name, strlen(name)));
+    op->version = (uint32_t)version;
+    history_end(&w->h, op);
+    expect_durable(w, op->key, op->version);
+    if (s != PMKV_E_NOT_FOUND)
+        expect_ok(s, "get", op->key);
+    return op->version;
 }
 
 void do_get(struct world *w, uint32_t key)
@@ -121,18 +139,81 @@ void do_get(struct world *w, uint32_t key)
     const char *name = w->names[key];
     void *value = NULL;
     size_t bytes = 0;
-    uint64_t version = 0;
     sched_note("get");
     struct op *op = history_begin(&w->h, (struct op){.kind = OP_GET, .key = key});
     enum pmkv_status s = pmkv_get_alloc(w->kv, name, strlen(name), &value, &bytes);
-    if (s == PMKV_OK && !test_value_parse(value, bytes, name, strlen(name), &version))
-        world_fail("key %u: %s", key, test_value_explain(value, bytes, name, strlen(name)));
-    op->version = (uint32_t)version;
+    end_read(w, op, s, value, bytes);
+    free(value);
+}
+
+/* As the history counts versions, and as the store does. */
+struct read_version {
+    uint32_t number;
+    uint64_t version;
+};
+
+static struct read_version read_version(struct world *w, uint32_t key)
+{
+    uint8_t value[WORLD_VALUE_BYTES];
+    const char *name = w->names[key];
+    size_t bytes = 0;
+    struct read_version read = {0, PMKV_ABSENT};
+    sched_note("get version");
+    struct op *op = history_begin(&w->h, (struct op){.kind = OP_GET, .key = key});
+    enum pmkv_status s =
+        pmkv_get_version(w->kv, name, strlen(name), value, sizeof value, &bytes, &read.version);
+    read.number = end_read(w, op, s, value, bytes);
+    return read;
+}
+
+static void put_if(struct world *w, uint32_t key, uint32_t bytes, struct read_version expected)
+{
+    uint32_t number = ++w->last_version;
+    uint64_t now = 0;
+    const char *name = w->names[key];
+    void *value = make_value(w, key, number, bytes);
+    sched_note("put if");
+    struct op *op = history_begin(
+        &w->h,
+        (struct op){.kind = OP_PUT_IF, .key = key, .version = number, .expected = expected.number});
+    enum pmkv_status s =
+        pmkv_put_if(w->kv, name, strlen(name), value, bytes, expected.version, &now);
+    op->found = s == PMKV_OK;
     history_end(&w->h, op);
     free(value);
-    expect_durable(w, key, (uint32_t)version);
-    if (s != PMKV_E_NOT_FOUND)
-        expect_ok(s, "get", key);
+    bool refused = expected.version == PMKV_ABSENT ? s == PMKV_E_EXISTS
+                                                   : s == PMKV_E_CONFLICT || s == PMKV_E_NOT_FOUND;
+    if (!refused)
+        expect_ok(s, "put if", key);
+    if (s == PMKV_OK && now <= expected.version)
+        world_fail("key %u: version %llu after %llu", key, (unsigned long long)now,
+                   (unsigned long long)expected.version);
+}
+
+void do_put_if(struct world *w, uint32_t key, uint32_t bytes)
+{
+    put_if(w, key, bytes, read_version(w, key));
+}
+
+void do_create(struct world *w, uint32_t key, uint32_t bytes)
+{
+    put_if(w, key, bytes, (struct read_version){0, PMKV_ABSENT});
+}
+
+void do_delete_if(struct world *w, uint32_t key)
+{
+    const char *name = w->names[key];
+    struct read_version expected = read_version(w, key);
+    if (expected.version == PMKV_ABSENT)
+        return;
+    sched_note("delete if");
+    struct op *op = history_begin(
+        &w->h, (struct op){.kind = OP_DELETE_IF, .key = key, .expected = expected.number});
+    enum pmkv_status s = pmkv_delete_if(w->kv, name, strlen(name), expected.version);
+    op->found = s == PMKV_OK;
+    history_end(&w->h, op);
+    if (s != PMKV_E_NOT_FOUND && s != PMKV_E_CONFLICT)
+        expect_ok(s, "delete if", key);
 }
 
 void do_exists(struct world *w, uint32_t key)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "door.h"
+#include "recovery/wait_word.h"
 #include "sched.h"
 
 int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
@@ -22,6 +23,9 @@ int __real_pthread_create(pthread_t *handle, const pthread_attr_t *attr, void *(
                           void *arg);
 int __real_pthread_join(pthread_t handle, void **result);
 int __real_sched_yield(void);
+bool __real_word_wait(const atomic_uint *word, unsigned seen, int64_t most_ns);
+void __real_word_wake_one(atomic_uint *word);
+void __real_word_wake_all(atomic_uint *word);
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_trylock(pthread_mutex_t *mutex);
@@ -35,6 +39,9 @@ int __wrap_pthread_create(pthread_t *handle, const pthread_attr_t *attr, void *(
                           void *arg);
 int __wrap_pthread_join(pthread_t handle, void **result);
 int __wrap_sched_yield(void);
+bool __wrap_word_wait(const atomic_uint *word, unsigned seen, int64_t most_ns);
+void __wrap_word_wake_one(atomic_uint *word);
+void __wrap_word_wake_all(atomic_uint *word);
 
 static bool ours(void)
 {
@@ -167,4 +174,38 @@ int __wrap_sched_yield(void)
         return __real_sched_yield();
     sched_spin();
     return 0;
+}
+
+bool __wrap_word_wait(const atomic_uint *word, unsigned seen, int64_t most_ns)
+{
+    if (!ours())
+        return __real_word_wait(word, seen, most_ns);
+    sched_point(NULL);
+    if (atomic_load(word) != seen)
+        return false;
+    sched_wait_cond(word, most_ns >= 0);
+    return most_ns >= 0 && atomic_load(word) == seen;
+}
+
+static void change(atomic_uint *word, bool all)
+{
+    sched_point(NULL);
+    atomic_fetch_add(word, 1);
+    sched_signal(word, all);
+}
+
+void __wrap_word_wake_one(atomic_uint *word)
+{
+    if (!ours())
+        __real_word_wake_one(word);
+    else
+        change(word, false);
+}
+
+void __wrap_word_wake_all(atomic_uint *word)
+{
+    if (!ours())
+        __real_word_wake_all(word);
+    else
+        change(word, true);
 }

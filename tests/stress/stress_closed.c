@@ -10,9 +10,13 @@
  *   zero        a whole column of an array is zeroed
  *   stale       a whole column of an array is replaced by the same column of another array
  *   shifted     one page of every row is replaced by its neighbour in the same chunk
- *               All that is within the redundancy: every key reads right, one scrub repairs all,
- * and a second one finds nothing. beyond      more bad pages at one place of a row than it has
- * parity: some keys are lost, say so and are listed, also after reopening; they never give an older
+ *
+ * All that is within the redundancy: every key reads right, one scrub repairs all, and a second one
+ * finds nothing.
+ *
+ *   beyond      more bad pages at one place of a row than it has parity
+ *
+ * Some keys are lost, say so and are listed, also after reopening; they never give an older
  * version; all others are right; a key that is put again is good again.
  *
  * Which keys had bytes in the bad pages can't be told from outside, so the expectation is

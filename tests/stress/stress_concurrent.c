@@ -5,10 +5,13 @@
  * Many threads on one handle, each read judged (P2, P3; the header on batches and pmkv_foreach).
  *
  *   own keys      one writer each: a read sees no version older than the last one acknowledged
- * before it began and none newer than the last one handed over before it ended shared keys   all
- * writers: of each writer no version older than the last one that it had acknowledged before the
- * read began pairs         written by batches only: a read that begins after pmkv_write returned
- * sees it whole fixed keys    never deleted, some overwritten: pmkv_foreach shows each exactly once
+ *                 before it began and none newer than the last one handed over before it ended
+ *   shared keys   all writers: of each writer no version older than the last one that it had
+ *                 acknowledged before the read began
+ *   pairs         written by batches only: a read that begins after pmkv_write returned sees it
+ *                 whole
+ *   counters      raised by pmkv_put_if only: each counts the calls that succeeded
+ *   fixed keys    never deleted, some overwritten: pmkv_foreach shows each exactly once
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -22,8 +25,9 @@
 #include "../support/rng.h"
 
 enum { MAX_WRITERS = 32, MAX_READERS = 32, MAX_WORKERS = MAX_WRITERS + MAX_READERS };
-enum { OWN_KEYS = 300, SHARED_KEYS = 20, PAIRS = 20, FIXED_KEYS = 200 };
-enum { SET_SHARED = 1000, SET_PAIRS = 2000, SET_FIXED = 3000, VALUE_HIGH = 3000 };
+enum { OWN_KEYS = 300, SHARED_KEYS = 20, PAIRS = 20, FIXED_KEYS = 200, COUNTERS = 3 };
+enum { SET_SHARED = 1000, SET_PAIRS = 2000, SET_FIXED = 3000, SET_COUNTERS = 4000 };
+enum { VALUE_HIGH = 3000 };
 enum { HANG_SECONDS = 60 };
 
 static struct test_options options = {.seconds = 2, .pool_mib = 48};
@@ -33,9 +37,10 @@ static struct pmkv *store;
 static struct test_set own[MAX_WRITERS], pairs[MAX_WRITERS], fixed;
 static _Atomic uint64_t shared_acked[SHARED_KEYS][MAX_WRITERS]; /* numbers, by writer */
 static _Atomic uint64_t shared_intent[SHARED_KEYS][MAX_WRITERS];
+static _Atomic uint64_t counted[COUNTERS]; /* successes */
 static struct test_pulse pulses[MAX_WORKERS];
 static atomic_bool stop;
-static _Atomic uint64_t reads, writes, batches, walks, halves;
+static _Atomic uint64_t reads, writes, batches, walks, halves, conflicts;
 
 struct worker {
     unsigned id;
@@ -135,6 +140,53 @@ static void pair_get(struct worker *w)
         atomic_fetch_add(&halves, 1);
 }
 
+/* --- counters --------------------------------------------------------------------------------- */
+
+/* What a counter stands at, 0 when it is not there yet, and its version. */
+static uint64_t counter_read(uint32_t index, unsigned char *buffer, uint64_t *version)
+{
+    char key[TEST_KEY_BYTES];
+    size_t key_bytes = test_key_make(key, SET_COUNTERS, index), n = 0;
+    uint64_t count = 0;
+    *version = PMKV_ABSENT;
+    enum pmkv_status status =
+        pmkv_get_version(store, key, key_bytes, buffer, VALUE_HIGH, &n, version);
+    if (status != PMKV_E_NOT_FOUND && test_status(status, PMKV_OK, "pmkv_get_version"))
+        test_that(test_value_parse(buffer, n, key, key_bytes, &count), "%.*s is broken: %s",
+                  (int)key_bytes, key, test_value_explain(buffer, n, key, key_bytes));
+    return count;
+}
+
+/* One attempt. A writer that comes too late is told so, and has not counted. */
+static void counter_raise(struct worker *w)
+{
+    char key[TEST_KEY_BYTES];
+    uint32_t index = (uint32_t)test_rng_below(&w->rng, COUNTERS);
+    size_t key_bytes = test_key_make(key, SET_COUNTERS, index);
+    size_t n = test_rng_size(&w->rng, TEST_VALUE_PARSABLE_BYTES, VALUE_HIGH);
+    uint64_t version, now, count = counter_read(index, w->buffer, &version);
+    test_value_fill(w->buffer, n, key, key_bytes, count + 1);
+    enum pmkv_status status = pmkv_put_if(store, key, key_bytes, w->buffer, n, version, &now);
+    if (status == (version == PMKV_ABSENT ? PMKV_E_EXISTS : PMKV_E_CONFLICT)) {
+        atomic_fetch_add(&conflicts, 1);
+        return;
+    }
+    if (test_status(status, PMKV_OK, "pmkv_put_if")) {
+        atomic_fetch_add(&counted[index], 1);
+        test_that(now > version, "version %llu after %llu", (unsigned long long)now,
+                  (unsigned long long)version);
+    }
+}
+
+static void counters_verify(unsigned char *buffer)
+{
+    for (uint32_t i = 0; i < COUNTERS; i++) {
+        uint64_t version, count = counter_read(i, buffer, &version);
+        test_that(count == atomic_load(&counted[i]), "counter %u stands at %llu after %llu raises",
+                  i, (unsigned long long)count, (unsigned long long)atomic_load(&counted[i]));
+    }
+}
+
 /* --- pmkv_foreach ----------------------------------------------------------------------------- */
 
 struct walk {
@@ -187,9 +239,11 @@ static void *writer_run(void *arg)
 {
     struct worker *w = arg;
     while (!atomic_load(&stop)) {
-        uint64_t draw = test_rng_below(&w->rng, 10);
+        uint64_t draw = test_rng_below(&w->rng, 11);
         if (draw == 0)
             pair_put(w);
+        else if (draw == 10)
+            counter_raise(w);
         else if (draw <= 2)
             shared_put(w);
         else if (draw == 3 && w->id == 0)
@@ -260,6 +314,7 @@ static void all_verify(void)
         test_set_verify(store, &pairs[i], buffer, VALUE_HIGH, false);
     }
     test_set_verify(store, &fixed, buffer, VALUE_HIGH, false);
+    counters_verify(buffer);
     walk_run();
 }
 
@@ -305,9 +360,9 @@ int main(int argc, char **argv)
         }
     }
     test_pool_remove(path, &options);
-    return test_end("%llu writes, %llu batches, %llu reads, %llu walks, %llu batches seen half "
-                    "while they were written",
+    return test_end("%llu writes, %llu batches, %llu conflicts, %llu reads, %llu walks, %llu "
+                    "batches seen half while they were written",
                     (unsigned long long)writes, (unsigned long long)batches,
-                    (unsigned long long)reads, (unsigned long long)walks,
-                    (unsigned long long)halves);
+                    (unsigned long long)conflicts, (unsigned long long)reads,
+                    (unsigned long long)walks, (unsigned long long)halves);
 }

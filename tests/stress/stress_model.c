@@ -30,6 +30,7 @@ struct entry {
     bool present;
     uint32_t bytes;
     uint64_t content; /* the version in value.h's sense; never repeats */
+    uint64_t version; /* as the store tells it; 0: nobody has asked */
 };
 struct model {
     struct entry entry[KEYS];
@@ -72,7 +73,7 @@ static size_t size_draw(void)
 
 static struct entry content_new(uint32_t key)
 {
-    struct entry entry = {true, (uint32_t)size_draw(), ++model->last_content};
+    struct entry entry = {true, (uint32_t)size_draw(), ++model->last_content, 0};
     test_value_fill(buffer, entry.bytes, keys[key], key_bytes[key], entry.content);
     return entry;
 }
@@ -141,6 +142,81 @@ static void do_get_alloc(void)
     else
         test_that(value == NULL && n == 0, "pmkv_get_alloc failed and changed its outputs");
     pmkv_free(value);
+}
+
+/* A version once told is what it stays, over crashes and cleaning, until the key is written. */
+static uint64_t version_verify(uint32_t key)
+{
+    struct entry *entry = &model->entry[key];
+    size_t n = 0;
+    uint64_t version = 4711;
+    enum pmkv_status want = entry->present ? PMKV_OK : PMKV_E_NOT_FOUND;
+    if (!test_status(
+            pmkv_get_version(store, keys[key], key_bytes[key], buffer, LARGE_HIGH, &n, &version),
+            want, "pmkv_get_version"))
+        return PMKV_ABSENT;
+    if (!entry->present) {
+        test_that(version == 4711, "pmkv_get_version failed and changed the version");
+        return PMKV_ABSENT;
+    }
+    value_compare(key, buffer, n, "pmkv_get_version");
+    test_that(version != PMKV_ABSENT && (entry->version == 0 || entry->version == version),
+              "key %u has version %llu, had %llu", key, (unsigned long long)version,
+              (unsigned long long)entry->version);
+    entry->version = version;
+    return version;
+}
+
+/* What is answered when `asked` is not the version the key has. */
+static enum pmkv_status refusal(uint64_t version, uint64_t asked)
+{
+    return version == PMKV_ABSENT ? PMKV_E_NOT_FOUND
+           : asked == PMKV_ABSENT ? PMKV_E_EXISTS
+                                  : PMKV_E_CONFLICT;
+}
+
+static uint64_t other_version(uint64_t version)
+{
+    return version == PMKV_ABSENT     ? 1 + test_rng_below(&rng, 1000)
+           : test_rng_one_in(&rng, 3) ? PMKV_ABSENT
+           : test_rng_one_in(&rng, 2) ? version + 1
+                                      : version - 1;
+}
+
+static void do_put_if(void)
+{
+    uint32_t key = key_draw();
+    uint64_t version = version_verify(key), asked = version, now = 4711;
+    if (test_rng_one_in(&rng, 3))
+        asked = other_version(version);
+    struct entry entry = content_new(key);
+    enum pmkv_status status =
+        pmkv_put_if(store, keys[key], key_bytes[key], buffer, entry.bytes, asked, &now);
+    if (status == PMKV_E_FULL) {
+        model->full++;
+    } else if (asked != version) {
+        test_status(status, refusal(version, asked), "pmkv_put_if on another version");
+        test_that(now == 4711, "pmkv_put_if was refused and changed the version");
+    } else if (test_status(status, PMKV_OK, "pmkv_put_if")) {
+        test_that(now > version, "version %llu after %llu", (unsigned long long)now,
+                  (unsigned long long)version);
+        model->entry[key] = entry;
+        model->entry[key].version = now;
+    }
+}
+
+static void do_delete_if(void)
+{
+    uint32_t key = key_draw();
+    uint64_t version = version_verify(key);
+    uint64_t asked = version;
+    while (asked == PMKV_ABSENT || (asked == version && test_rng_one_in(&rng, 2)))
+        asked = other_version(version);
+    enum pmkv_status want = asked == version ? PMKV_OK : refusal(version, asked);
+    if (test_status(pmkv_delete_if(store, keys[key], key_bytes[key], asked), want,
+                    "pmkv_delete_if") &&
+        want == PMKV_OK)
+        model->entry[key].present = false;
 }
 
 static void do_get_into_a_small_buffer(void)
@@ -405,11 +481,22 @@ static const struct operation {
     void (*run)(void);
     unsigned weight;
 } operations[] = {
-    {do_put, 4000},      {do_get, 2000},   {do_delete, 900},
-    {do_get_alloc, 500}, {do_exists, 400}, {do_batch, 500},
-    {do_invalid, 50},    {do_walk, 20},    {do_get_into_a_small_buffer, 200},
-    {do_get_many, 200},  {do_facts, 100},  {do_walk_and_stop, 20},
-    {do_scrub, 6},       {do_fault, 12},
+    {do_put, 4000},
+    {do_get, 2000},
+    {do_delete, 900},
+    {do_put_if, 600},
+    {do_delete_if, 200},
+    {do_get_alloc, 500},
+    {do_exists, 400},
+    {do_batch, 500},
+    {do_invalid, 50},
+    {do_walk, 20},
+    {do_get_into_a_small_buffer, 200},
+    {do_get_many, 200},
+    {do_facts, 100},
+    {do_walk_and_stop, 20},
+    {do_scrub, 6},
+    {do_fault, 12},
 };
 
 static void operation_run(void)
@@ -435,6 +522,10 @@ static void read_only_session(const char *path)
     test_status(pmkv_put(store, "k", 1, "v", 1), PMKV_E_READONLY, "pmkv_put, read only");
     test_status(pmkv_delete(store, keys[2], key_bytes[2]), PMKV_E_READONLY,
                 "pmkv_delete, read only");
+    test_status(pmkv_put_if(store, "k", 1, "v", 1, PMKV_ABSENT, NULL), PMKV_E_READONLY,
+                "pmkv_put_if, read only");
+    test_status(pmkv_delete_if(store, keys[2], key_bytes[2], 1), PMKV_E_READONLY,
+                "pmkv_delete_if, read only");
     test_pool_check(store);
     test_pool_close(&store);
 }

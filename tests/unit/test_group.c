@@ -33,6 +33,21 @@ static uint64_t sealed_page(uint8_t page[PAGE_BYTES], uint16_t present)
     return secret;
 }
 
+enum verdict { GROUP_BAD, GROUP_GOOD, GROUP_ABSENT };
+
+/* What a page says of one group with this check, while all others have 0. */
+static enum verdict verdict_of(uint64_t secret, uint32_t group, const void *bytes, uint32_t stored)
+{
+    uint8_t page[PAGE_BYTES] = {0};
+    uint16_t good, absent;
+    memcpy(page + group * GROUP_BYTES, bytes, group_bytes(group));
+    memcpy(page + CHECK_BYTES_OFF + group * sizeof stored, &stored, sizeof stored);
+    page_verify(page, secret, &good, &absent);
+    cr_assert_eq((good | absent) & ~(1u << group), 0, "groups beside it pass");
+    cr_assert_eq(good & absent, 0);
+    return good ? GROUP_GOOD : absent ? GROUP_ABSENT : GROUP_BAD;
+}
+
 static void assert_all_fail(const uint8_t *page, uint64_t secret, const char *what)
 {
     uint16_t good = 1, absent = 1;
@@ -155,8 +170,23 @@ Test(group, a_check_that_would_be_zero_or_absent_steps_aside)
     const uint64_t gives_zero = 0x11bf9db11, gives_absent = 0x818c2ff3;
     cr_assert_eq(group_check(gives_zero, 0, bytes), 2);
     cr_assert_eq(group_check(gives_absent, 0, bytes), group_absent(gives_absent, 0) ^ 2);
-    cr_assert_eq(group_verify(gives_zero, 0, bytes, 2), GROUP_GOOD);
-    cr_assert_eq(group_verify(gives_zero, 0, bytes, 0), GROUP_BAD);
+    cr_assert_eq(verdict_of(gives_zero, 0, bytes, 2), GROUP_GOOD);
+    cr_assert_eq(verdict_of(gives_zero, 0, bytes, 0), GROUP_BAD);
+}
+
+Test(group, checks_of_a_run_are_those_of_each)
+{
+    uint8_t page[PAGE_BYTES];
+    uint32_t checks[GROUPS];
+    uint64_t secret = sealed_page(page, 0xffff);
+    for (uint32_t first = 0; first < GROUPS; first++)
+        for (uint32_t count = 1; first + count <= GROUPS; count++) {
+            group_checks(secret, first, count, page, checks);
+            for (uint32_t i = 0; i < count; i++)
+                cr_assert_eq(checks[i],
+                             group_check(secret, first + i, page + (first + i) * GROUP_BYTES),
+                             "group %u of %u from %u", i, count, first);
+        }
 }
 
 Test(group, absent_checks_of_a_page_differ_from_each_other)
@@ -185,9 +215,9 @@ Test(group, verdicts_of_one_group)
 {
     uint8_t bytes[GROUP_BYTES] = {1};
     uint32_t real = group_check(9, 3, bytes), absent = group_absent(9, 3);
-    cr_assert_eq(group_verify(9, 3, bytes, real), GROUP_GOOD);
-    cr_assert_eq(group_verify(9, 3, bytes, absent), GROUP_ABSENT);
-    cr_assert_eq(group_verify(9, 3, bytes, 0), GROUP_BAD);
-    cr_assert_eq(group_verify(9, 3, bytes, real ^ 1), GROUP_BAD);
-    cr_assert_eq(group_verify(9, 4, bytes, absent), GROUP_BAD, "absent check of another group");
+    cr_assert_eq(verdict_of(9, 3, bytes, real), GROUP_GOOD);
+    cr_assert_eq(verdict_of(9, 3, bytes, absent), GROUP_ABSENT);
+    cr_assert_eq(verdict_of(9, 3, bytes, 0), GROUP_BAD);
+    cr_assert_eq(verdict_of(9, 3, bytes, real ^ 1), GROUP_BAD);
+    cr_assert_eq(verdict_of(9, 4, bytes, absent), GROUP_BAD, "absent check of another group");
 }

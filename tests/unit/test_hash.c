@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* hash64 is XXH3-64, whichever vectors it uses. */
+/* hash64 is XXH3-64, whichever vectors it uses, and so is a stream. */
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "recovery/hash.h"
 #include "recovery/hash_impl.h"
@@ -71,18 +72,79 @@ Test(hash, the_chosen_variant_equals_the_base)
     assert_same_as_base(hash64, "hash64");
 }
 
+typedef void add_fn(struct hash_stream *s, const void *bytes, size_t count);
+
+static void assert_pieces_hash_as_one(add_fn *add, const char *name)
+{
+    static uint8_t bytes[LONGEST];
+    random_bytes(bytes, sizeof bytes);
+    struct test_rng rng = test_rng_make(3, 0);
+    for (size_t count = 0; count <= LONGEST; count += 1 + count / 50) {
+        struct hash_stream s;
+        hash_begin(&s);
+        for (size_t at = 0, piece; at < count; at += piece) {
+            piece = 1 + test_rng_below(&rng, 1500);
+            if (piece > count - at)
+                piece = count - at;
+            add(&s, bytes + at, piece);
+        }
+        uint64_t expected = hash64_base(bytes, count), got = hash_end(&s);
+        cr_assert_eq(got, expected, "%s, %zu bytes: %016" PRIx64 ", expected %016" PRIx64, name,
+                     count, got, expected);
+    }
+}
+
+Test(hash, bytes_in_pieces_hash_as_in_one)
+{
+    assert_pieces_hash_as_one(hash_add, "hash_add");
+    assert_pieces_hash_as_one(hash_add_base, "base");
+}
+
+typedef void groups_fn(const void *bytes, size_t count, uint64_t first, uint64_t step,
+                       uint64_t *out);
+
+static void assert_groups_hash_alike(groups_fn *groups, const char *name)
+{
+    enum { GROUPS = 40, GROUP = 256 };
+    static uint8_t bytes[GROUPS * GROUP + 64];
+    uint64_t got[GROUPS], step = 0xa0761d6478bd642full;
+    random_bytes(bytes, sizeof bytes);
+    memset(bytes + 4 * GROUP, 0xff, 2 * GROUP);
+    memset(bytes + 9 * GROUP, 0, 2 * GROUP);
+    for (size_t count = 0; count <= GROUPS; count++) {
+        const uint8_t *at = bytes + count % 64;
+        groups(at, count, 1000 + count, step, got);
+        for (size_t i = 0; i < count; i++)
+            cr_assert_eq(got[i],
+                         hash_bind(hash64_base(at + i * GROUP, GROUP), 1000 + count + i * step),
+                         "%s, group %zu of %zu", name, i, count);
+    }
+}
+
+Test(hash, groups_hash_as_each_alone)
+{
+    assert_groups_hash_alike(hash_bind_groups, "hash_bind_groups");
+    assert_groups_hash_alike(hash_bind_groups_base, "base");
+}
+
 #if defined(__x86_64__)
 Test(hash, avx2_equals_the_base)
 {
-    if (__builtin_cpu_supports("avx2"))
+    if (__builtin_cpu_supports("avx2")) {
         assert_same_as_base(hash64_avx2, "avx2");
+        assert_pieces_hash_as_one(hash_add_avx2, "avx2");
+        assert_groups_hash_alike(hash_bind_groups_avx2, "avx2");
+    }
 }
 
 Test(hash, avx512_equals_the_base)
 {
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
+        __builtin_cpu_supports("avx512dq")) {
         assert_same_as_base(hash64_avx512, "avx512");
+        assert_pieces_hash_as_one(hash_add_avx512, "avx512");
+        assert_groups_hash_alike(hash_bind_groups_avx512, "avx512");
+    }
 }
 #endif
 

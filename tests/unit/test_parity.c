@@ -155,6 +155,18 @@ Test(parity, add_gives_the_parity_at_every_length)
     }
 }
 
+Test(parity, without_redundancy_nothing_is_added)
+{
+    struct parity_code code;
+    uint8_t data[64] = {1}, parity[64] = {2};
+    parity_code_init(&code, 8, 0);
+    parity_add(&code, 0, data, sizeof data, (uint8_t *[]){parity, NULL});
+    cr_assert_eq(parity[0], 2);
+    parity_code_init(&code, 8, 1);
+    parity_add(&code, 0, data, 0, (uint8_t *[]){parity, NULL});
+    cr_assert_eq(parity[0], 2);
+}
+
 Test(parity, add_gives_the_parity_from_pieces_of_any_length)
 {
     for (int g = 0; g < GEOMETRIES; g++) {

@@ -243,3 +243,35 @@ Test(row_evidence, a_flipped_bit_of_an_absent_check_is_mended)
     assert_row_as_expected(&f, "absent check");
     row_fixture_free(&f);
 }
+
+/* Of a check that is garbage nothing can be said; the bytes on the medium speak for themselves. */
+Test(row_evidence, a_lost_absent_check_is_mended)
+{
+    struct row_fixture f;
+    row_fixture_init(&f, 8, 1, 8, false);
+    flip_check(&f, 0, 3, 0x00ff00ff);
+    f.damaged[0] = 1 << 3;
+    assert_row_as_expected(&f, "absent check");
+    row_fixture_free(&f);
+}
+
+/* A group that begins with a zero is not yet an absent one. */
+Test(row_evidence, a_lost_check_of_a_group_that_begins_with_a_zero_is_mended)
+{
+    struct row_fixture f;
+    unsigned tried = 0;
+    row_fixture_init(&f, 8, 1, 32, true);
+    for (uint32_t page = 0; page < f.truth.page_count; page++)
+        for (uint32_t group = 0; group < PAGE_GROUPS; group++) {
+            if (page_on_medium(&f, page)[group * GROUP_BYTES] != 0)
+                continue;
+            tried++;
+            flip_check(&f, page, group, 0x00ff00ff);
+            f.damaged[page] |= (uint16_t)(1 << group);
+            assert_row_as_expected(&f, "begins with a zero");
+            flip_check(&f, page, group, 0x00ff00ff);
+            f.damaged[page] = 0;
+        }
+    cr_assert_gt(tried, 0, "no group of the fixture begins with a zero");
+    row_fixture_free(&f);
+}

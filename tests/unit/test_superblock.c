@@ -52,6 +52,18 @@ Test(superblock, a_copy_of_another_layout_is_invalid)
     layout_compute(&other, 8 * MIB, 4096, 8, 2, 8, 4);
     cr_assert(superblock_valid(copy_of(&p, 0), 0, NULL), "%s", err_message());
     cr_assert(!superblock_valid(copy_of(&p, 0), 0, &other));
+    cr_assert(superblock_valid(copy_of(&p, 0), 0, &p.layout), "%s", err_message());
+    struct layout off_by_one[6];
+    for (int i = 0; i < 6; i++)
+        off_by_one[i] = p.layout;
+    off_by_one[0].pool_bytes++;
+    off_by_one[1].loss_unit++;
+    off_by_one[2].data_columns++;
+    off_by_one[3].parity_columns++;
+    off_by_one[4].row_pages++;
+    off_by_one[5].segment_rows++;
+    for (int i = 0; i < 6; i++)
+        cr_expect(!superblock_valid(copy_of(&p, 0), 0, &off_by_one[i]), "size %d", i);
     sb_pool_free(&p);
 }
 

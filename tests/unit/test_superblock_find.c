@@ -112,6 +112,34 @@ Test(superblock, a_newer_format_is_not_touched)
     }
 }
 
+/* Copy 0 says whose pool it is, also when a newer program wrote it. */
+Test(superblock, a_newer_format_of_another_pool_counts_where_copy_0_is_its)
+{
+    struct sb_pool p;
+    sb_pool_init(&p);
+    struct superblock newer = stored(&p, 0);
+    newer.format_version = FORMAT_VERSION + 1;
+    newer.uuid[0] ^= 1;
+    plant(&p, &newer, p.layout.superblock_off[1], 1);
+    assert_finds(&p, SUPERBLOCK_FOUND, 5, "copy 0 is ours");
+    plant(&p, &newer, 0, 0);
+    assert_finds(&p, SUPERBLOCK_NEWER, 0, "copy 0 is the newer one's");
+    sb_pool_free(&p);
+}
+
+/* A machine check in the middle of a copy: what came before it counts as a trace of a pool. */
+Test(superblock, poison_within_the_copies_is_damage_and_not_foreign)
+{
+    struct sb_pool p;
+    sb_pool_init(&p);
+    for (uint32_t i = 1; i < SUPERBLOCK_COPIES; i++)
+        memset(copy_of(&p, i), 0, PAGE_BYTES);
+    p.fake.stop_at = 128;
+    assert_finds(&p, SUPERBLOCK_DAMAGED, 0, "the first 128 bytes of copy 0");
+    cr_assert_not_null(strstr(err_message(), "poison"), "'%s'", err_message());
+    sb_pool_free(&p);
+}
+
 Test(superblock, a_truncated_file_is_reported_with_both_sizes)
 {
     struct sb_pool p;

@@ -205,6 +205,8 @@ def bad_under_load(bed, medium):
     before = service.last
     bed.make_bad(medium, [offset], zap=True)
     # Met as a fault, or as a failed check by who still had the page mapped: its bytes are gone.
+    service.wait("met the bad page",
+                 lambda now: now.faults > before.faults or now.rebuilt > before.rebuilt)
     service.wait("repaired the page", lambda now: now.repaired > before.repaired)
     bed.expect_all_cleared(medium)
     service.wait_more(50)

@@ -77,6 +77,7 @@ class Machine:
     def __init__(self, folder, kernel, initramfs, kind="nvdimm"):
         self.folder, self.kernel, self.initramfs, self.kind = folder, kernel, initramfs, kind
         self.process = self.shell_line = self.report_line = self.monitor_line = None
+        self.machine_checks = 0
         os.makedirs(folder, exist_ok=True)
 
     def path(self, name):
@@ -213,4 +214,5 @@ class Machine:
             status, global_status = 0xbd000000000000c0, 0x5
         else:             # a load consumed it
             status, global_status = 0xbd80000000000134, 0x7
+        self.machine_checks += 1
         self.monitor("mce -b 0 9 %#x %#x %#x 0x8c" % (status, global_status, physical))

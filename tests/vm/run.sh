@@ -8,8 +8,8 @@
 # "Virtual machines"). NAME picks the cases whose names begin with it; all by default. Everything is
 # built and kept below build/vm of this clone.
 #
-# Prints a line a case, then "vm: N passed, N failed, N skipped". Exit code 0: none failed; 1: some
-# did; 77: this machine cannot run it, and why is said.
+# Prints a line a case, then "vm: N passed, N failed, N skipped" and what the store met. Exit code 0:
+# none failed; 1: some did; 77: this machine cannot run it, and why is said.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -95,6 +95,11 @@ def main():
         counts[run_case(beds, args, case)] += 1
     print("vm: %d passed, %d failed, %d skipped"
           % (counts["PASS"], counts["FAIL"], counts["SKIPPED"]))
+    print("vm: %d machine checks, %d faults met, %d records rebuilt for their readers, "
+          "%d pages repaired, %d retired, %d records lost"
+          % (sum(bed.machine_checks for bed in beds.values()),
+             *(sum(bed.sum(count) for bed in beds.values())
+               for count in ("faults", "rebuilt", "repaired", "retired", "lost"))))
     return 1 if counts["FAIL"] else 0
 
 

@@ -60,6 +60,7 @@ class Testbed(Machine):
     def __init__(self, folder, kernel, initramfs, service, kind="nvdimm"):
         super().__init__(folder, kernel, initramfs, kind)
         self.copies = copy_ranges(service)
+        self.reports = [] # the last one of each process that had the pool open
 
     # --- media ----------------------------------------------------------------------------------
 
@@ -118,7 +119,8 @@ class Testbed(Machine):
     def verify(self, medium, acknowledged=(0, 0)):
         code, text = self.shell("service verify %s %d %d" % (medium.pool, *acknowledged))
         expect(code == 0 and "result right" in text, "verify: exit %d: %s", code, text)
-        return Report(text.strip().splitlines()[-2])
+        self.reports.append(Report(text.strip().splitlines()[-2]))
+        return self.reports[-1]
 
     def ranges(self, medium):
         code, document = self.cli("map", medium, "--all")
@@ -184,6 +186,10 @@ class Testbed(Machine):
             left = self.listed(medium)
         expect(not left, "still listed as bad: %s", left)
 
+    def sum(self, count):
+        """Over all processes so far, as each said last."""
+        return sum(report.number(count) for report in self.reports)
+
     # --- the service ----------------------------------------------------------------------------
 
     def serve(self, medium, early=False):
@@ -202,6 +208,9 @@ class Report:
     def __getattr__(self, name):
         return self.counts[name]
 
+    def number(self, count):
+        return self.counts[count]
+
 
 class Service:
     """The service under load, in the guest."""
@@ -211,7 +220,11 @@ class Service:
         self.last = None
         command = "service run %s %s" % (medium.pool, "early" if early else "")
         self.pid = int(bed.run("%s >/dev/ttyS2 2>&1 & echo $!" % command))
+        bed.reports.append(self)
         self.wait("starts", lambda report: min(report.acknowledged) > 20)
+
+    def number(self, count):
+        return self.last.number(count) if self.last else 0
 
     def next_report(self, seconds):
         text, match = self.bed.report_line.until(
