@@ -56,9 +56,33 @@ static uint64_t value_tag(size_t value_bytes, uint64_t version)
     return version << 32 | (uint32_t)value_bytes;
 }
 
+enum { WHOLE_TAG_BYTES = 16, SHORT_VERSION_BITS = 24 };
+
+/* Of a value without room for two words; the rest follows from it. */
+static uint64_t short_word(uint64_t number, uint64_t version)
+{
+    return number << SHORT_VERSION_BITS | (version & ((1u << SHORT_VERSION_BITS) - 1));
+}
+
+static void short_fill(char *at, size_t value_bytes, uint64_t number, uint64_t version)
+{
+    uint64_t word = short_word(number, version), rest = value_seed(number, version);
+    memcpy(at, &word, 8);
+    memcpy(at + 8, &rest, value_bytes - 8);
+}
+
+static bool short_check(const char *at, size_t value_bytes, uint64_t number, uint64_t version)
+{
+    char wanted[WHOLE_TAG_BYTES];
+    short_fill(wanted, value_bytes, number, version);
+    return memcmp(at, wanted, value_bytes) == 0;
+}
+
 void value_fill(void *value, size_t value_bytes, uint64_t number, uint64_t version)
 {
     char *at = value;
+    if (value_bytes < WHOLE_TAG_BYTES)
+        return short_fill(at, value_bytes, number, version);
     uint64_t tag = value_tag(value_bytes, version);
     memcpy(at, &number, 8);
     memcpy(at + 8, &tag, 8);
@@ -82,11 +106,13 @@ bool value_check(const void *value, size_t value_bytes, uint64_t number, uint64_
                  bool full)
 {
     const char *at = value;
+    if (value_bytes < WHOLE_TAG_BYTES)
+        return short_check(at, value_bytes, number, version);
     uint64_t stored[2];
     memcpy(stored, at, sizeof stored);
     if (stored[0] != number || stored[1] != value_tag(value_bytes, version))
         return false;
-    if (value_bytes == VALUE_MIN_BYTES)
+    if (value_bytes == WHOLE_TAG_BYTES)
         return true;
     uint64_t seed = value_seed(number, version);
     if (!full)
@@ -97,9 +123,10 @@ bool value_check(const void *value, size_t value_bytes, uint64_t number, uint64_
     return true;
 }
 
-uint64_t value_version(const void *value)
+uint64_t value_version(const void *value, size_t value_bytes)
 {
     uint64_t tag;
-    memcpy(&tag, (const char *)value + 8, 8);
-    return tag >> 32;
+    bool whole = value_bytes >= WHOLE_TAG_BYTES;
+    memcpy(&tag, (const char *)value + (whole ? 8 : 0), 8);
+    return whole ? tag >> 32 : tag & ((1u << SHORT_VERSION_BITS) - 1);
 }

@@ -8,7 +8,8 @@
  * that a permutation gives: no array, so nothing of the generator is in the caches that are
  * measured.
  *
- * A value describes itself: key number, version, length, then words that follow from the first two.
+ * A value describes itself: key number, version, length, then words that follow from the first two;
+ * one of less than 16 bytes has the low 40 bits of the number and 24 of the version in one word.
  * A reader therefore knows a stale, foreign or torn value from the right one. No line of a value is
  * all zeros: such lines are written three times faster than others on some CPUs.
  */
@@ -19,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KEY_DIGITS = 16, VALUE_MIN_BYTES = 16, VALUE_MAX_BYTES = 1 << 20 };
+enum { KEY_DIGITS = 16, VALUE_MIN_BYTES = 8, VALUE_MAX_BYTES = 4 << 20 };
 
 /* A bijection of 0..count-1 on itself. */
 struct permutation {
@@ -56,6 +57,6 @@ void value_fill(void *value, size_t value_bytes, uint64_t number, uint64_t versi
 bool value_check(const void *value, size_t value_bytes, uint64_t number, uint64_t version,
                  bool full);
 /* The version that a value claims to have; value_check tells whether that is so. */
-uint64_t value_version(const void *value);
+uint64_t value_version(const void *value, size_t value_bytes);
 
 #endif

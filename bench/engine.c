@@ -33,6 +33,11 @@ static const struct {
 #else
     {"tkrzw", NULL},
 #endif
+#ifdef PMKV_BENCH_SQLITE
+    {"sqlite", &peer_sqlite},
+#else
+    {"sqlite", NULL},
+#endif
 #ifdef PMKV_BENCH_PMEMOBJ
     {"pmemobj", &peer_pmemobj},
 #else

@@ -55,6 +55,7 @@ struct engine_figures {
     uint64_t pool_bytes;          /* all the store has taken of the medium */
     uint64_t used_bytes;          /* of that, not free for new records */
     uint64_t keys;
+    uint64_t live_bytes, room_bytes; /* packed records, and the room for records in all segments */
     uint64_t faults, check_failures, rebuilt, repaired, pending, lost; /* since open */
 };
 
@@ -85,6 +86,9 @@ struct engine {
     /* Visits up to `count` records from `key` on; the number of them goes to *seen. */
     enum engine_status (*seek)(void *session, const void *key, size_t key_bytes, unsigned count,
                                engine_visit_fn visit, void *arg, unsigned *seen);
+    /* Starts a scrub at a rate, 0: full speed, and waits for its end if asked. NULL: the engine has
+     * none. */
+    enum engine_status (*scrub)(void *db, uint64_t bytes_per_s, bool wait);
     void (*figures)(void *db, struct engine_figures *out); /* fields are ENGINE_UNKNOWN before */
     /* Damages the record of a key. NULL: the engine cannot. */
     enum engine_status (*inject)(void *db, enum pmkv_inject_kind kind, const void *key,
@@ -92,7 +96,8 @@ struct engine {
 };
 
 extern const struct engine engine_pmkv, engine_limit;
-extern const struct engine peer_lmdb, peer_rocksdb, peer_leveldb, peer_tkrzw, peer_pmemobj;
+extern const struct engine peer_lmdb, peer_rocksdb, peer_leveldb, peer_tkrzw, peer_sqlite,
+    peer_pmemobj;
 
 /* NULL when there is no engine of that name; *missing says that it exists and is not built in. */
 const struct engine *engine_find(const char *name, bool *missing);

@@ -156,12 +156,29 @@ static void figures(void *db, struct engine_figures *out)
     out->pool_bytes = info.pool_bytes;
     out->used_bytes = info.pool_bytes - stats.free_bytes;
     out->keys = stats.keys;
+    out->live_bytes = stats.live_bytes;
+    out->room_bytes = stats.live_bytes + stats.dead_bytes + stats.free_bytes;
     out->faults = stats.faults;
     out->check_failures = stats.check_failures;
     out->rebuilt = stats.reads_rebuilt;
     out->repaired = health.pages_repaired;
     out->pending = health.pages_pending;
     out->lost = health.records_lost;
+}
+
+static enum engine_status scrub(void *db, uint64_t bytes_per_s, bool wait)
+{
+    struct pmkv_scan scan;
+    enum pmkv_status status = pmkv_scrub_start(db, bytes_per_s);
+    if (status == PMKV_OK && wait)
+        status = pmkv_scrub_wait(db, NULL, NULL);
+    if (status == PMKV_OK && wait)
+        status = pmkv_scrub_status(db, &scan);
+    if (status != PMKV_OK)
+        return failed(status);
+    if (wait && (scan.state != PMKV_SCAN_FINISHED || scan.bad_pages > 0))
+        return engine_fail("the scrub found %llu bad pages", (unsigned long long)scan.bad_pages);
+    return ENGINE_OK;
 }
 
 /* Flips and garbage hit one line; poison takes the page. */
@@ -196,6 +213,7 @@ const struct engine engine_pmkv = {
     .del = del,
     .get_many = get_many,
     .write = write_batch,
+    .scrub = scrub,
     .figures = figures,
     .inject = inject,
 };

@@ -79,7 +79,7 @@ static double since_s(uint64_t start_ns)
 
 static void nap(void)
 {
-    struct timespec t = {.tv_nsec = 1000 * 1000};
+    struct timespec t = {.tv_nsec = 100 * 1000};
     nanosleep(&t, NULL);
 }
 

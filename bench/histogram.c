@@ -83,6 +83,14 @@ uint64_t histogram_percentile_ns(const struct histogram *h, double percent)
     return ns < h->max_ns ? ns : h->max_ns;
 }
 
+uint64_t histogram_over(const struct histogram *h, uint64_t ns)
+{
+    uint64_t count = 0;
+    for (size_t i = HISTOGRAM_BUCKETS; i-- > 0 && histogram_bucket_low_ns(i) >= ns;)
+        count += h->bucket[i];
+    return count;
+}
+
 double histogram_mean_ns(const struct histogram *h)
 {
     return h->count == 0 ? 0 : h->sum_ns / (double)h->count;

@@ -29,6 +29,8 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 
 /* The value below which `percent` of the counted values are; 0 when nothing was counted. */
 uint64_t histogram_percentile_ns(const struct histogram *h, double percent);
+/* How many were longer, but for the width of a bucket. */
+uint64_t histogram_over(const struct histogram *h, uint64_t ns);
 double histogram_mean_ns(const struct histogram *h);
 double histogram_stddev_ns(const struct histogram *h);
 

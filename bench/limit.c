@@ -25,7 +25,7 @@
  * key's place in it is a second permutation, so no search is needed: word = number of the record,
  * plus one.
  */
-enum { LINE_BYTES = 64, LINE_WORDS = 8, LINE_KEYS = 5, GROUP_RECORDS = 16 };
+enum { LINE_BYTES = 64, LINE_WORDS = 8, LINE_KEYS = 5, GROUP_RECORDS = 16, AHEAD = 16 };
 
 /* A record: checksum of all after it, two words that stand for a header, key, value. */
 enum { CHECK_BYTES = 8, HEADER_BYTES = 24 };
@@ -37,13 +37,16 @@ struct limit {
     char *records;
     uint64_t *lines;
     size_t records_bytes, lines_bytes;
+    uint64_t line_count;
     uint64_t zero; /* the program does not know that: makes one read wait for the one before */
 };
 
 static const char *const limit_names[LIMIT_KINDS] = {
     [LIMIT_APPEND1] = "lim_append1",   [LIMIT_APPEND16] = "lim_append16",
     [LIMIT_GET_LOOP] = "lim_get_loop", [LIMIT_GET_SERIAL] = "lim_get_serial",
-    [LIMIT_HARNESS] = "harness",
+    [LIMIT_LINE] = "lim_line",         [LIMIT_COPY] = "lim_copy",
+    [LIMIT_READ] = "lim_read",         [LIMIT_HARNESS] = "harness",
+    [LIMIT_OPEN] = "lim_open",
 };
 
 const char *limit_name(enum limit_kind kind)
@@ -54,6 +57,17 @@ const char *limit_name(enum limit_kind kind)
 unsigned limit_ops_per_call(enum limit_kind kind)
 {
     return kind == LIMIT_APPEND16 ? GROUP_RECORDS : 1;
+}
+
+static size_t stride_of(size_t record_bytes)
+{
+    return (record_bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
+}
+
+uint64_t limit_bytes_per_op(const struct bench_options *opts, enum limit_kind kind)
+{
+    size_t record = HEADER_BYTES + opts->key_bytes + opts->value_bytes;
+    return kind == LIMIT_COPY ? opts->value_bytes : kind == LIMIT_READ ? stride_of(record) : 0;
 }
 
 void limit_store_lines(char *to, const char *from, size_t bytes)
@@ -156,6 +170,91 @@ static void run_get_serial(struct worker *w, uint64_t first, uint64_t count)
         last = get_one(lim, w, permutation_at(&lim->read_order, i + (last & zero)));
 }
 
+/* Word of the index that names the record of a key. */
+static inline uint64_t index_word(const struct limit *lim, uint64_t number)
+{
+    uint64_t place = permutation_at(&lim->index_order, number);
+    return lim->lines[place / LINE_KEYS * LINE_WORDS + place % LINE_KEYS];
+}
+
+static void run_line(struct worker *w, uint64_t first, uint64_t count)
+{
+    const struct limit *lim = w->shared;
+    uint64_t last = 0;
+    for (uint64_t i = first; i < first + count; i++) {
+        last = index_word(lim, permutation_at(&lim->read_order, i + (last & lim->zero)));
+        if (last == 0)
+            worker_fail(w, "the limit found an empty word of the index");
+    }
+}
+
+static void run_copy(struct worker *w, uint64_t first, uint64_t count)
+{
+    const struct limit *lim = w->shared;
+    for (uint64_t i = first; i < first + count; i++) {
+        uint64_t record = permutation_at(&lim->read_order, i);
+        memcpy(w->scratch,
+               lim->records + record * lim->stride_bytes + HEADER_BYTES + lim->opts->key_bytes,
+               lim->opts->value_bytes);
+        __asm__ volatile("" : : "r"(w->scratch) : "memory"); /* the copy is wanted */
+    }
+}
+
+static void run_read(struct worker *w, uint64_t first, uint64_t count)
+{
+    const struct limit *lim = w->shared;
+    const char *at = lim->records + first * lim->stride_bytes;
+    uint64_t sum[4] = {0}, words[8];
+    for (const char *end = at + count * lim->stride_bytes; at < end; at += LINE_BYTES) {
+        memcpy(words, at, LINE_BYTES);
+        for (unsigned i = 0; i < 4; i++)
+            sum[i] += words[i] ^ words[i + 4];
+    }
+    __asm__ volatile("" : : "r"(sum[0] + sum[1] + sum[2] + sum[3])); /* the sum is wanted */
+}
+
+/* The position before the key. */
+static size_t entry_bytes(const struct limit *lim)
+{
+    return 8 + lim->opts->key_bytes;
+}
+
+/* Takes the first free word of the key's line or of those after it, or the word of that key: equal
+ * tags stand for it here. */
+static void index_insert(struct limit *lim, uint64_t hash, uint64_t position)
+{
+    uint64_t line = (hash >> 32) * lim->line_count >> 32;
+    for (;; line = line + 1 == lim->line_count ? 0 : line + 1)
+        for (unsigned i = 0; i < LINE_WORDS; i++) {
+            uint64_t *word = &lim->lines[line * LINE_WORDS + i];
+            if (*word != 0 && *word >> 48 != (hash & 0xffff))
+                continue;
+            *word = (hash & 0xffff) << 48 | position;
+            return;
+        }
+}
+
+static void run_open(struct worker *w, uint64_t first, uint64_t count)
+{
+    struct limit *lim = w->shared;
+    size_t bytes = entry_bytes(lim);
+    uint64_t hash[AHEAD];
+    for (uint64_t i = first, here; i < first + count; i += here) {
+        const char *entry = lim->records + i * bytes;
+        here = first + count - i < AHEAD ? first + count - i : AHEAD;
+        for (uint64_t k = 0; k < here; k++) {
+            hash[k] = XXH3_64bits(entry + k * bytes + 8, bytes - 8);
+            uint64_t line = (hash[k] >> 32) * lim->line_count >> 32;
+            __builtin_prefetch(&lim->lines[line * LINE_WORDS], 1);
+        }
+        for (uint64_t k = 0; k < here; k++) {
+            uint64_t position;
+            memcpy(&position, entry + k * bytes, 8);
+            index_insert(lim, hash[k], position);
+        }
+    }
+}
+
 static bool scratch_setup(struct worker *w)
 {
     const struct limit *lim = w->shared;
@@ -212,20 +311,41 @@ static bool map_records(struct limit *lim)
 
 static bool map_lines(struct limit *lim)
 {
-    uint64_t lines = (lim->opts->num + LINE_KEYS - 1) / LINE_KEYS;
     size_t huge = 2u << 20;
-    lim->lines_bytes = (lines * LINE_BYTES + huge - 1) & ~(huge - 1);
+    lim->line_count = (lim->opts->num + LINE_KEYS - 1) / LINE_KEYS;
+    lim->lines_bytes = (lim->line_count * LINE_BYTES + huge - 1) & ~(huge - 1);
     void *at =
         mmap(NULL, lim->lines_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
         return false;
     madvise(at, lim->lines_bytes, MADV_HUGEPAGE);
     lim->lines = at;
+    return true;
+}
+
+static void fill_lines(struct limit *lim)
+{
     for (uint64_t i = 0; i < lim->opts->num; i++) {
         uint64_t place = permutation_at(&lim->index_order, permutation_at(&lim->fill_order, i));
         lim->lines[place / LINE_KEYS * LINE_WORDS + place % LINE_KEYS] = i + 1;
     }
-    return true;
+}
+
+/* Entries of all keys where the records were, and an index that nobody has touched. */
+static bool begin_open(struct limit *lim)
+{
+    for (uint64_t i = 0; i < lim->opts->num; i++) {
+        char *entry = lim->records + i * entry_bytes(lim);
+        uint64_t position = i + 1;
+        memcpy(entry, &position, 8);
+        key_format(entry + 8, lim->opts->key_bytes, permutation_at(&lim->fill_order, i));
+    }
+    munmap(lim->lines, lim->lines_bytes);
+    lim->lines = NULL;
+    if (map_lines(lim))
+        return true;
+    fprintf(stderr, "pmkv-bench: the limits: no memory for an index: %s\n", strerror(errno));
+    return false;
 }
 
 static bool limit_init(struct limit *lim, const struct bench_options *opts)
@@ -235,12 +355,14 @@ static bool limit_init(struct limit *lim, const struct bench_options *opts)
     lim->opts = opts;
     lim->zero = zero;
     lim->record_bytes = HEADER_BYTES + opts->key_bytes + opts->value_bytes;
-    lim->stride_bytes = (lim->record_bytes + LINE_BYTES - 1) & ~(size_t)(LINE_BYTES - 1);
+    lim->stride_bytes = stride_of(lim->record_bytes);
     permutation_init(&lim->fill_order, opts->num, opts->seed + 101);
     permutation_init(&lim->read_order, opts->num, opts->seed + 202);
     permutation_init(&lim->index_order, opts->num, opts->seed + 303);
-    if (map_records(lim) && map_lines(lim))
+    if (map_records(lim) && map_lines(lim)) {
+        fill_lines(lim);
         return true;
+    }
     fprintf(stderr, "pmkv-bench: the limits: no memory for %llu records: %s\n",
             (unsigned long long)opts->num, strerror(errno));
     return false;
@@ -259,19 +381,25 @@ bool limit_run(const struct bench_options *opts, limit_done_fn done, void *arg)
     static void (*const runs[LIMIT_KINDS])(struct worker *, uint64_t, uint64_t) = {
         [LIMIT_APPEND1] = run_append1,   [LIMIT_APPEND16] = run_append16,
         [LIMIT_GET_LOOP] = run_get_loop, [LIMIT_GET_SERIAL] = run_get_serial,
-        [LIMIT_HARNESS] = run_harness,
+        [LIMIT_LINE] = run_line,         [LIMIT_COPY] = run_copy,
+        [LIMIT_READ] = run_read,         [LIMIT_HARNESS] = run_harness,
+        [LIMIT_OPEN] = run_open,
     };
     struct limit lim;
     struct measure_result *result = malloc(sizeof *result);
     bool good = result && limit_init(&lim, opts);
     for (unsigned kind = 0; good && kind < LIMIT_KINDS; kind++) {
+        if (kind == LIMIT_OPEN && !begin_open(&lim)) {
+            good = false;
+            break;
+        }
         struct job job = {.run = runs[kind],
                           .setup = scratch_setup,
                           .teardown = scratch_teardown,
                           .shared = &lim,
                           .ops = opts->num,
                           .ops_per_call = limit_ops_per_call((enum limit_kind)kind),
-                          .threads = opts->threads};
+                          .threads = kind == LIMIT_OPEN ? 1 : opts->threads};
         good = measure_run(&job, result);
         done(arg, (enum limit_kind)kind, result);
     }

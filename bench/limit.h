@@ -9,7 +9,12 @@
  *   lim_append16    the same with a fence every 16 records
  *   lim_get_loop    one index line, then the record it names: copy, checksum; unrelated keys
  *   lim_get_serial  the same, each key known only after the read before it
- *   harness         making the key and the value and nothing else: it is part of every other row
+ *   lim_line        one index line, each known only after the line before it: one cache miss
+ *   lim_copy        the value of a record of unrelated keys, by memcpy: large ones are what counts
+ *   lim_read        all bytes of the records in order, read and added up: read bandwidth
+ *   lim_open        an open: entries (key, position) in order, each key hashed, its line of an
+ * empty index prefetched and filled; always one thread harness         making the key and the value
+ * and nothing else: it is part of every other row
  *
  * The records stand in a file beside the pool (removed at once), so on the same kind of memory; the
  * index lines stand in anonymous memory with huge pages, as the index of the store does.
@@ -31,11 +36,17 @@ enum limit_kind {
     LIMIT_APPEND16,
     LIMIT_GET_LOOP,
     LIMIT_GET_SERIAL,
+    LIMIT_LINE,
+    LIMIT_COPY,
+    LIMIT_READ,
     LIMIT_HARNESS,
+    LIMIT_OPEN, /* last: its entries take the place of the records */
     LIMIT_KINDS
 };
 const char *limit_name(enum limit_kind kind);
 unsigned limit_ops_per_call(enum limit_kind kind);
+/* What an operation reads, where bandwidth is what counts; else 0. */
+uint64_t limit_bytes_per_op(const struct bench_options *opts, enum limit_kind kind);
 
 /* Whole lines of an aligned buffer, past the caches; and what orders them. */
 void limit_store_lines(char *to, const char *from, size_t bytes);

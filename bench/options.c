@@ -11,61 +11,11 @@
 
 #include "data.h"
 
-static const char help_text[] =
-    "pmkv-bench: what libpmkv costs, beside its peers and what the machine allows\n"
-    "\n"
-    "  pmkv-bench [--engine=LIST] [--benchmarks=LIST] [OPTIONS]\n"
-    "  pmkv-bench --report=DIR FILE...     draws the report of earlier runs (--json)\n"
-    "  pmkv-bench --micro [--json FILE]\n"
-    "\n"
-    "  --engine=LIST       of pmkv lmdb rocksdb leveldb tkrzw pmemobj limit, or all that are "
-    "built\n"
-    "                      in: all (default pmkv). limit is the bare machine\n"
-    "  --benchmarks=LIST   of fillseq fillrandom overwrite writebatch readrandom readmissing\n"
-    "                      multireadrandom readwhilewriting seekrandom deleterandom ycsba .. "
-    "ycsbf\n"
-    "                      open openkilled limit (default: fillrandom,readrandom,overwrite,\n"
-    "                      readmissing,writebatch,limit,open,deleterandom)\n"
-    "  --num=N             keys (default 1000000)\n"
-    "  --threads=LIST      threads (default 1); with several numbers everything runs with each\n"
-    "  --key-size=B        bytes of a key, 8 or more (default 16)\n"
-    "  --value-size=B      bytes of a value, 16 to 1048576 (default 200)\n"
-    "  --batch=N           operations of a writebatch and a multireadrandom (default 16)\n"
-    "  --duration=S        seconds, instead of one pass over the keys; fills and deletes are "
-    "whole\n"
-    "  --rate=N            operations a second that start at their own time, all threads\n"
-    "  --distribution=D    uniform, zipfian or latest, for the mixed workloads (default: YCSB's)\n"
-    "  --inject=LIST       faults while a workload runs: KIND:rate=N (a second) or KIND:at=S, "
-    "KIND\n"
-    "                      of poison flip zero stale garbage; example poison:rate=2,flip:at=1.5\n"
-    "  --geometry=NAME     parity, double, mirror or none (default parity)\n"
-    "  --backend=NAME      auto, fsdax, devdax, shm or file (default auto)\n"
-    "  --pool=PATH         the pool, made and removed (default /dev/shm/pmkv-bench.pool); peers "
-    "get\n"
-    "                      the directory PATH.NAME\n"
-    "  --pool-size=SIZE    auto, or bytes with K, M or G (default auto: data fills half of it)\n"
-    "  --flush=MODE        auto, or line: sets PMEM2_FORCE_GRANULARITY=CACHE_LINE, so that shared\n"
-    "                      memory is flushed as persistent memory is (default auto)\n"
-    "  --rounds=R          repeats the list, with a new store at each fill (default 1; 3 with\n"
-    "                      several engines, which take turns then)\n"
-    "  --seed=N            orders of the keys (default 1)\n"
-    "  --json=FILE         writes all figures there, - is the standard output\n"
-    "  --hdr=FILE          latencies as HdrHistogram's percentile text\n"
-    "  --report=DIR        writes DIR/report.html and DIR/table.md\n"
-    "  --keep              does not remove the store at the end\n"
-    "  --use-existing      works on a store that a run with --keep has left\n"
-    "  --force             replaces a pool that is at PATH\n"
-    "  --micro             the safe copies beside memcpy, no pool\n"
-    "  --help, --version\n"
-    "\n"
-    "Exit status: 0 all good, 1 an operation failed or a value was wrong, 2 usage, 8 an engine "
-    "that\n"
-    "is not built in.\n";
-
 static const char *const step_names[STEP_KINDS] = {
     [STEP_FILLSEQ] = "fillseq",
     [STEP_FILLRANDOM] = "fillrandom",
     [STEP_OVERWRITE] = "overwrite",
+    [STEP_UPDATE] = "update",
     [STEP_WRITEBATCH] = "writebatch",
     [STEP_READRANDOM] = "readrandom",
     [STEP_READMISSING] = "readmissing",
@@ -81,6 +31,7 @@ static const char *const step_names[STEP_KINDS] = {
     [STEP_YCSBF] = "ycsbf",
     [STEP_OPEN] = "open",
     [STEP_OPENKILLED] = "openkilled",
+    [STEP_SCRUB] = "scrub",
     [STEP_LIMIT] = "limit",
 };
 
@@ -105,6 +56,8 @@ enum option_id {
     OPT_BACKEND,
     OPT_POOL,
     OPT_POOL_SIZE,
+    OPT_FILL,
+    OPT_SCRUB,
     OPT_FLUSH,
     OPT_ROUNDS,
     OPT_SEED,
@@ -112,6 +65,7 @@ enum option_id {
     OPT_HDR,
     OPT_REPORT,
     OPT_ROWS_FD,
+    OPT_OPENED_FD,
     OPT_KEEP,
     OPT_USE_EXISTING,
     OPT_FORCE,
@@ -136,13 +90,16 @@ static const struct option long_options[] = {
     {"backend", required_argument, NULL, OPT_BACKEND},
     {"pool", required_argument, NULL, OPT_POOL},
     {"pool-size", required_argument, NULL, OPT_POOL_SIZE},
+    {"fill", required_argument, NULL, OPT_FILL},
+    {"scrub", required_argument, NULL, OPT_SCRUB},
     {"flush", required_argument, NULL, OPT_FLUSH},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"seed", required_argument, NULL, OPT_SEED},
     {"json", required_argument, NULL, OPT_JSON},
     {"hdr", required_argument, NULL, OPT_HDR},
     {"report", required_argument, NULL, OPT_REPORT},
-    {"rows-fd", required_argument, NULL, OPT_ROWS_FD}, /* of the bench itself: compare.c */
+    {"rows-fd", required_argument, NULL, OPT_ROWS_FD},     /* of the bench itself: compare.c */
+    {"opened-fd", required_argument, NULL, OPT_OPENED_FD}, /* and run.c */
     {"keep", no_argument, NULL, OPT_KEEP},
     {"use-existing", no_argument, NULL, OPT_USE_EXISTING},
     {"force", no_argument, NULL, OPT_FORCE},
@@ -309,6 +266,8 @@ static bool parse_size_option(struct bench_options *opts, int id, const char *te
             return false;
         opts->value_bytes = (size_t)n;
         return true;
+    case OPT_SCRUB:
+        return parse_number("scrub", text, true, 1 << 20, 1ull << 40, &opts->scrub_bytes_per_s);
     default:
         opts->pool_bytes = 0;
         return strcmp(text, "auto") == 0 ||
@@ -330,9 +289,10 @@ static bool parse_count_option(struct bench_options *opts, int id, const char *t
         opts->batch = (unsigned)n;
         return true;
     case OPT_ROWS_FD:
-        if (!parse_number("rows-fd", text, false, 0, 1 << 20, &n))
+    case OPT_OPENED_FD:
+        if (!parse_number("a file descriptor", text, false, 0, 1 << 20, &n))
             return false;
-        opts->rows_fd = (int)n;
+        *(id == OPT_ROWS_FD ? &opts->rows_fd : &opts->opened_fd) = (int)n;
         return true;
     default:
         if (!parse_number("rounds", text, false, 1, 1000, &n))
@@ -375,17 +335,22 @@ static bool parse_option(struct bench_options *opts, int id, const char *text)
     case OPT_KEY_SIZE:
     case OPT_VALUE_SIZE:
     case OPT_POOL_SIZE:
+    case OPT_SCRUB:
         return parse_size_option(opts, id, text);
     case OPT_NUM:
     case OPT_SEED:
     case OPT_BATCH:
     case OPT_ROWS_FD:
+    case OPT_OPENED_FD:
     case OPT_ROUNDS:
         return parse_count_option(opts, id, text);
     case OPT_THREADS:
         return parse_threads(opts, text);
     case OPT_DURATION:
         return parse_real("duration", text, &opts->duration_s);
+    case OPT_FILL:
+        return parse_real("fill", text, &opts->fill_percent) &&
+               (opts->fill_percent <= 95 || bad_value("fill", text, "95 at most"));
     case OPT_RATE:
         return parse_real("rate", text, &opts->ops_per_s);
     case OPT_DISTRIBUTION:
@@ -453,6 +418,7 @@ static void options_default(struct bench_options *opts)
         .engine_count = 1,
         .pool_path = "/dev/shm/pmkv-bench.pool",
         .rows_fd = -1,
+        .opened_fd = -1,
         .seed = 1,
     };
     parse_steps(opts,
@@ -466,7 +432,7 @@ enum options_outcome options_parse(struct bench_options *opts, int argc, char **
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         bool missing = false;
         if (id == OPT_HELP) {
-            fputs(help_text, stdout);
+            fputs(options_help, stdout);
             return OPTIONS_DONE;
         }
         if (id == OPT_VERSION) {
@@ -491,7 +457,12 @@ uint64_t options_pool_bytes(const struct bench_options *opts)
     static const double factor[] = {
         [PMKV_PARITY] = 9.0 / 8, [PMKV_DOUBLE] = 10.0 / 8, [PMKV_MIRROR] = 2, [PMKV_NONE] = 1};
     uint64_t record = (opts->key_bytes + opts->value_bytes + 64 + 63) & ~63ull;
-    double bytes = (double)opts->num * (double)record * 2 * 1.04 * factor[opts->geometry];
-    uint64_t unit = 2ull << 20;
-    return ((uint64_t)bytes + (64ull << 20)) / unit * unit + unit;
+    double share = 0.5 / 1.04;
+    if (opts->fill_percent > 0) { /* about: the record, its entry in a summary, the check lines */
+        record = ((opts->key_bytes + opts->value_bytes + 32 + 7) & ~7ull) + opts->key_bytes + 8;
+        share = opts->fill_percent / 100 * 63 / 64;
+    }
+    double bytes = (double)opts->num * (double)record / share * factor[opts->geometry];
+    uint64_t unit = 2ull << 20, rest = opts->fill_percent > 0 ? 0 : 64ull << 20;
+    return ((uint64_t)bytes + rest) / unit * unit + unit;
 }

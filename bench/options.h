@@ -21,6 +21,7 @@ enum step {
     STEP_FILLSEQ,
     STEP_FILLRANDOM,
     STEP_OVERWRITE,
+    STEP_UPDATE,
     STEP_WRITEBATCH,
     STEP_READRANDOM,
     STEP_READMISSING,
@@ -36,13 +37,14 @@ enum step {
     STEP_YCSBF,
     STEP_OPEN,
     STEP_OPENKILLED,
+    STEP_SCRUB,
     STEP_LIMIT,
     STEP_KINDS
 };
 enum {
     OPTIONS_MAX_STEPS = 64,
     OPTIONS_MAX_THREADS = 256,
-    OPTIONS_MAX_ENGINES = 8,
+    OPTIONS_MAX_ENGINES = 16,
     OPTIONS_MAX_FILES = 16,
     OPTIONS_MAX_BATCH = 256
 };
@@ -64,14 +66,17 @@ struct bench_options {
     enum pmkv_geometry geometry;
     enum pmkv_backend backend;
     const char *pool_path;
-    uint64_t pool_bytes; /* 0: auto */
-    bool flush_line;     /* PMEM2_FORCE_GRANULARITY=CACHE_LINE */
+    uint64_t pool_bytes;        /* 0: auto */
+    double fill_percent;        /* 0: half, roughly */
+    uint64_t scrub_bytes_per_s; /* 0: none */
+    bool flush_line;            /* PMEM2_FORCE_GRANULARITY=CACHE_LINE */
     bool keep_pool, force, use_existing;
     struct fault faults[FAULTS_MAX];
     unsigned fault_count;
     const char *json_path, *hdr_path, *report_path; /* NULL: none */
     int rows_fd;                                    /* rows go there and nowhere else; -1: none */
-    const char *files[OPTIONS_MAX_FILES];           /* of earlier runs, for the report */
+    int opened_fd; /* gets a byte when the existing store is open; -1: none */
+    const char *files[OPTIONS_MAX_FILES]; /* of earlier runs, for the report */
     unsigned file_count;
     uint64_t seed;
 };
@@ -82,7 +87,10 @@ enum options_outcome { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD, OPTIONS_NO_ENGINE
 /* Prints what is wrong, the help text or the version by itself. */
 enum options_outcome options_parse(struct bench_options *opts, int argc, char **argv);
 
-/* The size of a pool that takes the data at half of its capacity. */
+/* What --help prints. */
+extern const char options_help[];
+
+/* The size of a pool that takes the data at half of its capacity, or as --fill says. */
 uint64_t options_pool_bytes(const struct bench_options *opts);
 
 #endif

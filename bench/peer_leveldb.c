@@ -16,13 +16,8 @@ struct db {
     leveldb_writeoptions_t *write;
 };
 
-/* Takes the message. */
-static enum engine_status failed(char *error)
-{
-    enum engine_status status = engine_fail("%s", error);
-    leveldb_free(error);
-    return status;
-}
+#define LSM(name) leveldb_##name
+#include "peer_lsm.h"
 
 static void release(struct db *db)
 {
@@ -64,15 +59,6 @@ static bool level_close(void *db)
     return true;
 }
 
-static enum engine_status put(void *session, const void *key, size_t key_bytes, const void *value,
-                              size_t value_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    leveldb_put(db->db, db->write, key, key_bytes, value, value_bytes, &error);
-    return error ? failed(error) : ENGINE_OK;
-}
-
 static enum engine_status get(void *session, const void *key, size_t key_bytes, void *value,
                               size_t *value_bytes)
 {
@@ -87,46 +73,6 @@ static enum engine_status get(void *session, const void *key, size_t key_bytes, 
     enum engine_status status = engine_copy_out(value, value_bytes, found, bytes);
     leveldb_free(found);
     return status;
-}
-
-static enum engine_status del(void *session, const void *key, size_t key_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    leveldb_delete(db->db, db->write, key, key_bytes, &error);
-    return error ? failed(error) : ENGINE_OK;
-}
-
-static enum engine_status write_batch(void *session, const struct engine_write *puts,
-                                      unsigned count, size_t key_bytes, size_t value_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    leveldb_writebatch_t *batch = leveldb_writebatch_create();
-    for (unsigned i = 0; i < count; i++)
-        leveldb_writebatch_put(batch, puts[i].key, key_bytes, puts[i].value, value_bytes);
-    leveldb_write(db->db, db->write, batch, &error);
-    leveldb_writebatch_destroy(batch);
-    return error ? failed(error) : ENGINE_OK;
-}
-
-static enum engine_status seek(void *session, const void *key, size_t key_bytes, unsigned count,
-                               engine_visit_fn visit, void *arg, unsigned *seen)
-{
-    struct db *db = session;
-    char *error = NULL;
-    leveldb_iterator_t *it = leveldb_create_iterator(db->db, db->read);
-    *seen = 0;
-    for (leveldb_iter_seek(it, key, key_bytes); leveldb_iter_valid(it) && *seen < count; ++*seen) {
-        size_t k, v;
-        const char *found_key = leveldb_iter_key(it, &k);
-        const char *found = leveldb_iter_value(it, &v);
-        visit(arg, found_key, k, found, v);
-        leveldb_iter_next(it);
-    }
-    leveldb_iter_get_error(it, &error);
-    leveldb_iter_destroy(it);
-    return error ? failed(error) : ENGINE_OK;
 }
 
 static const char *version(void)

@@ -17,13 +17,8 @@ struct db {
     rocksdb_writeoptions_t *write;
 };
 
-/* Takes the message. */
-static enum engine_status failed(char *error)
-{
-    enum engine_status status = engine_fail("%s", error);
-    rocksdb_free(error);
-    return status;
-}
+#define LSM(name) rocksdb_##name
+#include "peer_lsm.h"
 
 static void release(struct db *db)
 {
@@ -64,15 +59,6 @@ static bool rocks_close(void *db)
 {
     release(db);
     return true;
-}
-
-static enum engine_status put(void *session, const void *key, size_t key_bytes, const void *value,
-                              size_t value_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    rocksdb_put(db->db, db->write, key, key_bytes, value, value_bytes, &error);
-    return error ? failed(error) : ENGINE_OK;
 }
 
 static enum engine_status get(void *session, const void *key, size_t key_bytes, void *value,
@@ -123,46 +109,6 @@ static enum engine_status get_many(void *session, struct engine_read *reads, uns
         if (take_read(&reads[i], values[i], bytes[i], errors[i]) == ENGINE_FAILED)
             status = ENGINE_FAILED;
     return status;
-}
-
-static enum engine_status del(void *session, const void *key, size_t key_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    rocksdb_delete(db->db, db->write, key, key_bytes, &error);
-    return error ? failed(error) : ENGINE_OK;
-}
-
-static enum engine_status write_batch(void *session, const struct engine_write *puts,
-                                      unsigned count, size_t key_bytes, size_t value_bytes)
-{
-    struct db *db = session;
-    char *error = NULL;
-    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    for (unsigned i = 0; i < count; i++)
-        rocksdb_writebatch_put(batch, puts[i].key, key_bytes, puts[i].value, value_bytes);
-    rocksdb_write(db->db, db->write, batch, &error);
-    rocksdb_writebatch_destroy(batch);
-    return error ? failed(error) : ENGINE_OK;
-}
-
-static enum engine_status seek(void *session, const void *key, size_t key_bytes, unsigned count,
-                               engine_visit_fn visit, void *arg, unsigned *seen)
-{
-    struct db *db = session;
-    char *error = NULL;
-    rocksdb_iterator_t *it = rocksdb_create_iterator(db->db, db->read);
-    *seen = 0;
-    for (rocksdb_iter_seek(it, key, key_bytes); rocksdb_iter_valid(it) && *seen < count; ++*seen) {
-        size_t k, v;
-        const char *found_key = rocksdb_iter_key(it, &k);
-        const char *found = rocksdb_iter_value(it, &v);
-        visit(arg, found_key, k, found, v);
-        rocksdb_iter_next(it);
-    }
-    rocksdb_iter_get_error(it, &error);
-    rocksdb_iter_destroy(it);
-    return error ? failed(error) : ENGINE_OK;
 }
 
 static const char *version(void)

@@ -60,6 +60,8 @@ static json_t *options_json(const struct bench_options *opts)
     set_count(o, "rounds", opts->rounds);
     set_count(o, "key_bytes", opts->key_bytes);
     set_count(o, "value_bytes", opts->value_bytes);
+    set(o, "fill_percent", json_real(opts->fill_percent));
+    set_count(o, "scrub_bytes_per_s", opts->scrub_bytes_per_s);
     set_text(o, "flush", opts->flush_line ? "line" : "auto");
     set_count(o, "seed", opts->seed);
     return o;
@@ -78,7 +80,7 @@ static json_t *engines_json(const struct bench_options *opts)
     return engines;
 }
 
-static json_t *latency_json(const struct latency *l)
+static json_t *latency_json(const struct latency *l, const struct histogram *h)
 {
     static const char *const names[PERCENTILES] = {"50", "99", "99.9", "99.99"};
     json_t *o = json_object(), *percentiles = json_object();
@@ -90,6 +92,7 @@ static json_t *latency_json(const struct latency *l)
     for (unsigned i = 0; i < PERCENTILES; i++)
         set_count(percentiles, names[i], l->percentile_ns[i]);
     set(o, "percentile", percentiles);
+    set_count(o, "over_1ms", histogram_over(h, 1000 * 1000));
     return o;
 }
 
@@ -106,6 +109,7 @@ static json_t *store_json(const struct store_figures *s)
     set_known(o, "write_amplification", s->write_amplification);
     set_known(o, "pool_bytes_per_live_byte", s->pool_per_live);
     set_known(o, "used_bytes_per_live_byte", s->used_per_live);
+    set_known(o, "live_share", s->live_share);
     set_known(o, "index_bytes_per_key", s->index_bytes_per_key);
     set_known(o, "dram_bytes_per_key", s->dram_bytes_per_key);
     set_count(o, "keys", s->keys);
@@ -176,9 +180,11 @@ static json_t *row_json(const struct row *row)
     set(o, "wall_p90_ns_per_op", json_real(m->wall_p90_ns));
     set(o, "cpu_ns_per_op", json_real(m->cpu_ns));
     set(o, "process_cpu_ns_per_op", json_real(m->process_cpu_ns));
+    if (row->bytes_per_op > 0)
+        set_count(o, "bytes_per_op", row->bytes_per_op);
     if (row->close_ms > 0)
         set(o, "close_ms", json_real(row->close_ms));
-    set(o, "lat_ns", latency_json(&l));
+    set(o, "lat_ns", latency_json(&l, &m->latency));
     set(o, "noise", noise_json(m));
     set(o, "store", store_json(&row->store));
     if (row->faults.injected > 0) {
@@ -224,7 +230,7 @@ static json_t *series_json(const struct results *r, const struct series *s)
     set(o, "ops_per_sec_min", json_real(s->mops_min * 1e6));
     set(o, "ops_per_sec_max", json_real(s->mops_max * 1e6));
     set(o, "other_cpu_percent", json_real(s->other_percent));
-    set(o, "lat_ns", latency_json(&l));
+    set(o, "lat_ns", latency_json(&l, &s->latency));
     set(o, "cdf", cdf_json(&s->latency));
     set(o, "store", store_json(&s->last->store));
     for (unsigned i = 0; i < 2; i++)

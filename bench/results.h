@@ -30,6 +30,7 @@ struct store_figures {
     double fences_per_op, media_bytes_per_op;
     double write_amplification;          /* bytes to the medium a byte of keys and values written */
     double pool_per_live, used_per_live; /* bytes of the medium a live byte */
+    double live_share;                   /* of the room for records, what live ones take */
     double index_bytes_per_key;          /* as the engine counts it */
     double dram_bytes_per_key; /* anonymous memory of the process, less what it had before */
     uint64_t keys;
@@ -42,7 +43,8 @@ struct row {
     char limits[2][16]; /* names to compare with; empty: none */
     bool skipped;       /* the engine cannot: `note` says why */
     char note[96];
-    double close_ms; /* of open: the close before it */
+    double close_ms;       /* of open: the close before it */
+    uint64_t bytes_per_op; /* read by an operation, where bandwidth is what counts; else 0 */
     struct measure_result m;
     struct store_figures store;
     struct fault_figures faults;

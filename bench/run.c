@@ -125,7 +125,7 @@ static void start_row(struct run *run, const char *name, unsigned ops_per_call,
     row->round = run->round;
     row->threads = run->opts.threads;
     row->ops_per_call = ops_per_call;
-    row->store = (struct store_figures){-1, -1, -1, -1, -1, -1, -1, 0};
+    row->store = (struct store_figures){-1, -1, -1, -1, -1, -1, -1, -1, 0};
 }
 
 static double per(uint64_t after, uint64_t before, double by)
@@ -158,6 +158,7 @@ static void take_store_figures(struct run *run, const struct workload *load,
         per(after.media_bytes, before->media_bytes, writes_of(load, ops) * record);
     s->pool_per_live = per(after.pool_bytes, 0, live);
     s->used_per_live = per(after.used_bytes, 0, live);
+    s->live_share = per(after.live_bytes, 0, (double)after.room_bytes);
     s->index_bytes_per_key = per(after.index_bytes, 0, keys);
     uint64_t memory = machine_own_memory_bytes();
     if (memory > run->memory_before)
@@ -174,6 +175,20 @@ static bool skip(struct run *run, enum step step, const char *why)
     return true;
 }
 
+/* --scrub: one that has ended begins anew with the next workload. */
+static bool start_scrub(const struct run *run)
+{
+    if (run->opts.scrub_bytes_per_s == 0)
+        return true;
+    const struct engine *engine = run->place.engine;
+    bool good = engine->scrub &&
+                engine->scrub(run->place.db, run->opts.scrub_bytes_per_s, false) == ENGINE_OK;
+    if (!good)
+        fprintf(stderr, "pmkv-bench: %s: scrub: %s\n", engine->name,
+                engine->scrub ? engine_failure() : "the engine has none");
+    return good;
+}
+
 static bool run_workload(struct run *run, const struct workload *load)
 {
     const char *misfit = workload_misfit(load, run->place.engine);
@@ -186,7 +201,7 @@ static bool run_workload(struct run *run, const struct workload *load)
         snprintf(run->row->note, sizeof run->row->note, "no batched reads: gets one by one");
     struct fault_run faults = {.faults = run->opts.faults, .count = run->opts.fault_count};
     struct engine_figures before = place_figures_now(&run->place);
-    bool good = run_pass(run, load, &faults);
+    bool good = start_scrub(run) && run_pass(run, load, &faults);
     run->row->faults = faults.figures;
     if (good)
         take_store_figures(run, load, &before);
@@ -199,10 +214,12 @@ static void limit_done(void *arg, enum limit_kind kind, const struct measure_res
     struct run *run = arg;
     start_row(run, limit_name(kind), limit_ops_per_call(kind), NULL);
     run->row->m = *result;
+    run->row->bytes_per_op = limit_bytes_per_op(&run->opts, kind);
     run->done(run->done_arg, run->row);
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- one long operation
+ * ---------------------------------------------------------------------------- */
 
 /* Reads every key that must be there, unmeasured. */
 static bool verify(struct run *run)
@@ -225,29 +242,68 @@ static bool verify(struct run *run)
     return good;
 }
 
+/* What one long operation took. */
+struct stopwatch {
+    struct machine_sample sample;
+    uint64_t wall_ns, cpu_ns;
+};
+
+static struct stopwatch stopwatch_start(void)
+{
+    struct stopwatch s;
+    machine_sample(&s.sample);
+    s.cpu_ns = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
+    s.wall_ns = clock_wall_ns();
+    return s;
+}
+
+static void stopwatch_stop(const struct stopwatch *s, struct measure_result *m)
+{
+    uint64_t took = clock_wall_ns() - s->wall_ns;
+    struct machine_sample after;
+    machine_sample(&after);
+    m->noise = machine_noise(&s->sample, &after);
+    m->ops = m->threads = 1;
+    m->elapsed_s = (double)took / 1e9;
+    m->wall_ns = m->wall_p10_ns = m->wall_p90_ns = (double)took;
+    m->cpu_ns = m->process_cpu_ns = (double)(clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) - s->cpu_ns);
+    m->mops = 1e3 / (double)took;
+    histogram_reset(&m->latency);
+    histogram_add(&m->latency, took);
+}
+
 /* Opens the closed store and makes the row of it. */
 static bool timed_open(struct run *run, enum step step, double close_ms)
 {
     start_row(run, step_name(step), 1, NULL);
-    struct measure_result *m = &run->row->m;
-    struct machine_sample before, after;
-    machine_sample(&before);
-    uint64_t from = clock_wall_ns(), cpu = clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
+    struct stopwatch watch = stopwatch_start();
     if (!place_open(&run->place))
         return false;
-    uint64_t took = clock_wall_ns() - from;
-    machine_sample(&after);
-    m->noise = machine_noise(&before, &after);
-    m->ops = m->threads = 1;
-    m->elapsed_s = (double)took / 1e9;
-    m->wall_ns = m->wall_p10_ns = m->wall_p90_ns = (double)took;
-    m->cpu_ns = m->process_cpu_ns = (double)(clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu);
-    m->mops = 1e3 / (double)took;
-    histogram_reset(&m->latency);
-    histogram_add(&m->latency, took);
+    stopwatch_stop(&watch, &run->row->m);
     run->row->close_ms = close_ms;
     run->row->store.keys = run->keys;
     bool good = verify(run);
+    run->done(run->done_arg, run->row);
+    return good;
+}
+
+/* Its bytes are those of segments in use: what it does with free ones is no reading. */
+static bool run_scrub(struct run *run)
+{
+    const struct engine *engine = run->place.engine;
+    if (!engine->scrub)
+        return skip(run, STEP_SCRUB, "the engine has no scrub");
+    if (!prepare(run, STEP_SCRUB, KEYS_ALL))
+        return false;
+    start_row(run, step_name(STEP_SCRUB), 1, NULL);
+    struct stopwatch watch = stopwatch_start();
+    bool good = engine->scrub(run->place.db, 0, true) == ENGINE_OK;
+    stopwatch_stop(&watch, &run->row->m);
+    run->row->bytes_per_op = place_figures_now(&run->place).used_bytes;
+    if (!good) {
+        run->row->m.failed = true;
+        snprintf(run->row->m.failure, sizeof run->row->m.failure, "%s", engine_failure());
+    }
     run->done(run->done_arg, run->row);
     return good;
 }
@@ -264,11 +320,11 @@ static bool run_open(struct run *run)
     return timed_open(run, STEP_OPEN, (double)(clock_wall_ns() - from) / 1e6);
 }
 
-/* Another process overwrites records until it is killed in the middle of it. */
-static bool kill_a_writer(struct run *run)
+/* In a process of its own: overwrites records until it is killed. */
+static void exec_writer(const struct run *run, int opened_fd)
 {
     const struct bench_options *opts = &run->opts;
-    char arguments[9][128];
+    char arguments[8][128];
     snprintf(arguments[0], 128, "--engine=%s", run->place.engine->name);
     snprintf(arguments[1], 128, "--num=%llu", (unsigned long long)opts->num);
     snprintf(arguments[2], 128, "--key-size=%zu", opts->key_bytes);
@@ -276,25 +332,39 @@ static bool kill_a_writer(struct run *run)
     snprintf(arguments[4], 128, "--threads=%u", opts->threads);
     snprintf(arguments[5], 128, "--flush=%s", opts->flush_line ? "line" : "auto");
     snprintf(arguments[6], 128, "--pool=%.120s", opts->pool_path);
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (!freopen("/dev/null", "w", stdout))
-            _exit(127);
+    snprintf(arguments[7], 128, "--opened-fd=%d", opened_fd);
+    if (freopen("/dev/null", "w", stdout))
         execl("/proc/self/exe", "pmkv-bench", "--use-existing", "--keep", "--benchmarks=overwrite",
               "--duration=600", arguments[0], arguments[1], arguments[2], arguments[3],
-              arguments[4], arguments[5], arguments[6], (char *)NULL);
-        _exit(127);
+              arguments[4], arguments[5], arguments[6], arguments[7], (char *)NULL);
+    _exit(127);
+}
+
+/* Kills the writer when its store has been open for a while; how long an open takes is not known.
+ */
+static bool kill_a_writer(struct run *run)
+{
+    int fds[2], status = 0;
+    char byte;
+    if (pipe(fds) != 0)
+        return false;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(fds[0]);
+        exec_writer(run, fds[1]);
     }
-    struct timespec t = {.tv_sec = opts->num >= 100000 ? 2 : 0, .tv_nsec = 500 * 1000 * 1000};
-    int status = 0;
-    nanosleep(&t, NULL);
-    if (pid < 0 || kill(pid, SIGKILL) != 0 || waitpid(pid, &status, 0) != pid ||
-        !WIFSIGNALED(status)) {
+    close(fds[1]);
+    bool opened = pid > 0 && read(fds[0], &byte, 1) == 1;
+    close(fds[0]);
+    struct timespec t = {.tv_sec = run->opts.num >= 100000 ? 2 : 0, .tv_nsec = 500 * 1000 * 1000};
+    if (opened)
+        nanosleep(&t, NULL);
+    bool killed = pid > 0 && kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid &&
+                  WIFSIGNALED(status);
+    if (!opened || !killed)
         fprintf(stderr, "pmkv-bench: %s: the writer that was to be killed had ended by itself\n",
                 run->place.engine->name);
-        return false;
-    }
-    return true;
+    return opened && killed;
 }
 
 /* A record of the killed writer is there: else the kill has shown nothing. */
@@ -309,7 +379,7 @@ static bool left_a_record(struct run *run)
         key_format(s->keys, pass->key_bytes, i);
         found = pass->engine->get(s->session, s->keys, pass->key_bytes, s->values, &bytes) ==
                     ENGINE_OK &&
-                value_version(s->values) > EXISTING_VERSION;
+                value_version(s->values, bytes) > EXISTING_VERSION;
     }
     if (s)
         scratch_free(s);
@@ -342,6 +412,8 @@ static bool run_step(struct run *run, enum step step)
         return run_open(run);
     case STEP_OPENKILLED:
         return run_open_killed(run);
+    case STEP_SCRUB:
+        return run_scrub(run);
     default:
         return run_workload(run, workload_of(step));
     }
@@ -354,7 +426,10 @@ static bool use_existing(struct run *run)
     run->keys = run->opts.num;
     run->low = 0;
     run->high = EXISTING_VERSION;
-    return place_open(&run->place);
+    if (!place_open(&run->place))
+        return false;
+    int fd = run->opts.opened_fd;
+    return fd < 0 || (write(fd, "", 1) == 1 && close(fd) == 0);
 }
 
 bool run_engine(const struct bench_options *opts, const struct engine *engine, unsigned threads,

@@ -7,20 +7,22 @@ usage: smoke.py PMKV-BENCH | --report DIR
 --report checks the files that tools/compare.sh has left.
 """
 
+import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as tree
 
-ENGINES = ["pmkv", "lmdb", "rocksdb", "leveldb", "tkrzw", "pmemobj", "limit"]
-ORDERED = ["lmdb", "rocksdb", "leveldb"]
-BATCHED = ["pmkv", "lmdb", "rocksdb", "leveldb", "limit"]
-WORKLOADS = ["fillseq", "fillrandom", "overwrite", "writebatch", "readrandom", "readmissing",
+ENGINES = ["pmkv", "lmdb", "rocksdb", "leveldb", "tkrzw", "sqlite", "pmemobj", "limit"]
+ORDERED = ["lmdb", "rocksdb", "leveldb", "sqlite"]
+BATCHED = ["pmkv", "lmdb", "rocksdb", "leveldb", "sqlite", "limit"]
+WORKLOADS = ["fillseq", "fillrandom", "overwrite", "update", "writebatch", "readrandom", "readmissing",
              "multireadrandom", "readwhilewriting", "seekrandom", "ycsba", "ycsbb", "ycsbc", "ycsbd",
-             "ycsbe", "ycsbf", "open", "openkilled", "deleterandom"]
+             "ycsbe", "ycsbf", "open", "openkilled", "scrub", "deleterandom"]
 
 failures = []
 
@@ -37,7 +39,8 @@ def expect_that(what, holds):
 def not_run(engine, workload):
     return (workload in ("seekrandom", "ycsbe") and engine not in ORDERED
             or workload == "writebatch" and engine not in BATCHED
-            or workload.startswith("open") and engine == "limit")
+            or workload.startswith("open") and engine == "limit"
+            or workload == "scrub" and engine != "pmkv")
 
 
 def check_row(row):
@@ -60,8 +63,10 @@ def check_rows(report, engines, workloads):
                 expect_that(f"{engine} {workload}: says why not", row.get("not_run"))
             elif row:
                 check_row(row)
-    for name in ("lim_append1", "lim_get_loop", "harness"):
+    for name in ("lim_append1", "lim_get_loop", "lim_line", "lim_read", "lim_open", "harness"):
         expect_that(f"{name}: is there once", [n for _, n in rows].count(name) == 1)
+    scrub = rows.get(("pmkv", "scrub"))
+    expect_that("pmkv: the scrub read the records", not scrub or scrub["bytes_per_op"] > 200 * 2000)
     space = rows[("pmkv", "overwrite")]["store"]
     expect_that("pmkv: a fence a put", 1 <= space["fences_per_op"] < 1.5)
     expect_that("pmkv: write amplification", 1 < space["write_amplification"] < 10)
@@ -100,6 +105,49 @@ def check_page(directory, plots):
     expect_that("report: no figure that is none", not re.search(r"\b(nan|inf)\b", page))
 
 
+def targets(directory):
+    """Rows of tools/targets.py: what -> verdict."""
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools", "targets.py")
+    text = subprocess.run([sys.executable, script, directory], capture_output=True, text=True,
+                          timeout=60, check=True).stdout
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()
+            if line.startswith("| ")][1:]
+    return {f"{area}: {what}": verdict for area, what, _, _, verdict in rows}
+
+
+def change_rates(directory, run, workload, factor):
+    path = f"{directory}/{run}.json"
+    report = json.load(open(path, encoding="utf-8"))
+    for row in report["jobs"]:
+        if row["jobname"] == workload and row["engine"] == "pmkv" and "ops_per_sec" in row:
+            row["ops_per_sec"] *= factor
+    json.dump(report, open(path, "w", encoding="utf-8"))
+
+
+def check_targets(directory):
+    """All are there with figures, and the verdicts follow the figures."""
+    verdicts = targets(directory)
+    disk = os.path.exists(f"{directory}/file.json")
+    without = ["packed", "simulation"] + ([] if disk else ["disk"])
+    expect("targets: how many", len(verdicts), 52)
+    for what, verdict in verdicts.items():
+        unmeasured = any(word in what for word in without)
+        expect_that(f"targets: {what}: {verdict}",
+                    verdict in (("not measured",) if unmeasured else ("met", "**missed**", "shown")))
+    with tempfile.TemporaryDirectory(prefix="pmkv-bench-") as copy:
+        for path in glob.glob(f"{directory}/*.json"):
+            shutil.copy(path, copy)
+        batched = "get: `pmkv_get_many` of 16, rate over single gets"
+        for factor, verdict in ((1e4, "met"), (1e-8, "**missed**")):
+            change_rates(copy, "core", "multireadrandom", factor)
+            expect(f"targets: gets {factor} times as fast", targets(copy)[batched], verdict)
+        change_rates(copy, "threads", "deleterandom", 1e-8)
+        change_rates(copy, "peers", "deleterandom", 1e8)
+        expect("targets: one of two figures", targets(copy)["peers: deletes over lmdb"], "**missed**")
+        os.remove(f"{copy}/core.json")
+        expect("targets: no figures", targets(copy)[batched], "not measured")
+
+
 def run(bench, directory, *options):
     command = [bench, f"--pool={directory}/pool", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -136,10 +184,28 @@ def check_options(bench, directory):
     check_faults(json.load(open(out, encoding="utf-8")))
 
 
+def check_sizes(bench, directory):
+    """The shortest values, the longest, a pool that is filled as asked, and a scrub beside it."""
+    out = f"{directory}/sizes.json"
+    for size, num in ((8, 3000), (12, 500), (4 << 20, 20)):
+        code, text = run(bench, directory, f"--num={num}", f"--value-size={size}", f"--json={out}",
+                         "--benchmarks=fillrandom,overwrite,readrandom,multireadrandom,limit")
+        expect(f"values of {size} B: exit status, " + text[-300:] if code else "exit status", code, 0)
+        rows = {row["jobname"]: row for row in json.load(open(out, encoding="utf-8"))["jobs"]}
+        expect(f"values of {size} B: bytes of a copy", rows["lim_copy"]["bytes_per_op"], size)
+    code, text = run(bench, directory, "--num=200000", "--fill=60", "--scrub=64M", "--duration=1",
+                     "--benchmarks=fillrandom,update", f"--json={out}")
+    expect("a full pool: exit status, " + text[-300:] if code else "exit status", code, 0)
+    if code == 0:
+        share = json.load(open(out, encoding="utf-8"))["jobs"][1]["store"]["live_share"]
+        expect_that(f"a full pool: {share} of it is live", 0.55 < share < 0.7)
+
+
 def check_refusals(bench, directory):
     """What must not pass for success."""
     for wanted, *options in (
             (2, "--engine=nosuch"), (2, "--benchmarks=nosuch"), (2, "--inject=poison:often"),
+            (2, "--fill=99"), (1, "--engine=lmdb", "--scrub=1M", "--num=100"),
             (2, "--engine=lmdb", "--inject=poison:at=0"), (2, "--threads=0"), (2, "file.json"),
             (1, f"--report={directory}/none", f"{directory}/nosuch.json"),
             # Without redundancy a poisoned record is lost: a reader must notice, and the run fail.
@@ -153,13 +219,15 @@ def main(arguments):
     if len(arguments) == 2 and arguments[0] == "--report":
         directory = arguments[1]
         peers = json.load(open(f"{directory}/peers.json", encoding="utf-8"))
-        check_rows(peers, ENGINES, WORKLOADS)
+        check_rows(peers, ENGINES, [w for w in WORKLOADS if w not in ("update", "scrub")])
         check_faults(json.load(open(f"{directory}/faults.json", encoding="utf-8")))
         check_page(directory, 43)
+        check_targets(directory)
     elif len(arguments) == 1:
         with tempfile.TemporaryDirectory(prefix="pmkv-bench-", dir="/dev/shm") as directory:
             check_all_engines(arguments[0], directory, 2)
             check_options(arguments[0], directory)
+            check_sizes(arguments[0], directory)
             check_refusals(arguments[0], directory)
     else:
         print(__doc__, file=sys.stderr)

@@ -68,7 +68,7 @@ bool op_value_is_good(const struct pass *pass, const void *value, size_t bytes, 
 {
     if (bytes != pass->value_bytes)
         return false;
-    uint64_t version = value_version(value);
+    uint64_t version = value_version(value, bytes);
     return version >= pass->low && version <= pass->high &&
            value_check(value, bytes, number, version, full);
 }
@@ -230,6 +230,7 @@ static const struct workload workloads[] = {
     {                                                                                              \
         .step = name, .run = run_mix, .before = KEYS_ALL, .writes = true, .mix = { __VA_ARGS__ }   \
     }
+    MIX(STEP_UPDATE, .update = 100, .distribution = PICK_UNIFORM),
     MIX(STEP_YCSBA, .read = 50, .update = 50, .distribution = PICK_ZIPFIAN),
     MIX(STEP_YCSBB, .read = 95, .update = 5, .distribution = PICK_ZIPFIAN),
     MIX(STEP_YCSBC, .read = 100, .distribution = PICK_ZIPFIAN),

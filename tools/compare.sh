@@ -4,12 +4,13 @@
 #
 # usage: tools/compare.sh [--quick] [--out DIR]
 #
-# libpmkv beside its peers and the bare machine: runs the whole comparison, draws the report and puts the
-# tables into docs/performance.md. Keeps the raw figures as docs/performance/*.json.
-#   --quick     seconds instead of an hour or more: few keys, one round
+# libpmkv beside its peers, the bare machine and its targets: runs the whole comparison, draws the report and
+# puts the tables into docs/performance.md. Keeps the raw figures as docs/performance/*.json.
+#   --quick     a minute instead of an hour: few keys, one round
 #   --out DIR   everything goes there, docs/performance.md stays as it is
 # PMKV_BENCH names another pmkv-bench than that of build/release, PMKV_BENCH_POOL another place than
-# /dev/shm/pmkv-compare.pool. Figures that mean something need all CPUs for all that time.
+# /dev/shm/pmkv-compare.pool, PMKV_BENCH_FILE another place on a disk than build/compare-file.pool. Figures
+# that mean something need all CPUs for all that time, and 12 GiB of memory.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,39 +42,137 @@ fi
 directory=${out:-$root/docs/performance}
 mkdir -p "$directory"
 
-if [ "$quick" ]; then
-    num=5000 thread_num=5000 rounds=1 seconds=1 threads=1,2
-else
-    num=1000000 thread_num=300000 rounds=3 seconds=20
-    threads=1,2
-    for more in 4 8 16; do
-        [ "$(nproc)" -lt "$more" ] || threads=$threads,$more
-    done
-fi
-common=(--flush=line --pool="${PMKV_BENCH_POOL-/dev/shm/pmkv-compare.pool}" --force)
+# Minutes of each part, on two CPUs of 2022 with nothing else to do: for the estimate only.
+declare -A minutes=([core]=6 [scaling]=6 [peers]=10 [threads]=6 [protection]=3 [cleaning]=4 [scrubbing]=3
+    [faults]=3 [values]=3 [file]=5)
+parts=(core scaling protection cleaning scrubbing faults values file threads peers)
 
-# run NAME OPTION...: one report, NAME.json.
+many=5000000 clean_num=2000000 num=500000 thread_num=300000 file_num=2000 rounds=3 few=2 seconds=20 short=5
+threads=1,2 fill=80 sizes=(8:5000000 1024:1000000 65536:20000 4194304:400)
+for more in 4 8 16; do
+    [ "$(nproc)" -lt "$more" ] || threads=$threads,$more
+done
+if [ "$quick" ]; then
+    many=5000 clean_num=5000 num=5000 thread_num=5000 file_num=100 rounds=1 few=1 seconds=1 short=0.3
+    threads=1,2 fill=10 sizes=(8:5000 1024:2000 65536:200 4194304:20)
+fi
+pool=${PMKV_BENCH_POOL-/dev/shm/pmkv-compare.pool}
+file=${PMKV_BENCH_FILE-$root/build/compare-file.pool}
+for part in "${parts[@]}"; do
+    rm -f "$directory/$part.json"
+done
+rm -f "$directory"/{geometry,cleaning,scrub,values,poison}-*.json "$directory/badpage.json"
+
+# run NAME OPTION...: one report, NAME.json, of a store on shared memory that is flushed.
 run() {
     local name=$1
     shift
-    echo "=== $name ==="
-    "$bench" "${common[@]}" --json="$directory/$name.json" "$@"
+    "$bench" --flush=line --pool="$pool" --force --json="$directory/$name.json" "$@"
 }
 
-run peers --engine=all --num="$num" --rounds="$rounds" \
-    --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,readwhilewriting,seekrandom,ycsba,ycsbb,ycsbc,ycsbd,ycsbe,ycsbf,limit,open,openkilled,deleterandom
-run threads --engine=all --num="$thread_num" --rounds="$rounds" --threads="$threads" \
-    --benchmarks=fillrandom,readrandom,overwrite,ycsbb
-run faults --num="$thread_num" --threads=2 --duration="$seconds" --benchmarks=readrandom,ycsba \
-    --inject=poison:rate=2,flip:rate=1,garbage:at=0.5
+# The store beside the bare machine.
+part_core() {
+    run core --engine=pmkv,limit --num="$many" --rounds="$rounds" \
+        --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,open,openkilled,scrub,deleterandom
+}
+
+part_scaling() {
+    run scaling --num="$many" --rounds="$few" --threads=1,2,16 \
+        --benchmarks=fillrandom,overwrite,update,writebatch,readrandom,readmissing,multireadrandom,ycsba,ycsbb,ycsbc,ycsbf,deleterandom
+}
+
+part_peers() {
+    run peers --engine=all --num="$num" --rounds="$few" \
+        --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,readwhilewriting,seekrandom,ycsba,ycsbb,ycsbc,ycsbd,ycsbe,ycsbf,limit,open,openkilled,deleterandom
+}
+
+part_threads() {
+    run threads --engine=all --num="$thread_num" --rounds="$few" --threads="$threads" \
+        --benchmarks=fillrandom,readrandom,multireadrandom,overwrite,ycsba,ycsbb,deleterandom
+}
+
+# What is compared between two runs takes turns, so that a slow minute is one for both.
+part_protection() {
+    local round geometry
+    for round in $(seq "$few"); do
+        for geometry in none parity double; do
+            run "geometry-$geometry-$round" --num="$many" --seed="$round" --geometry="$geometry" \
+                --benchmarks=fillrandom,overwrite,readrandom
+        done
+    done
+}
+
+# The first update brings the pool to where it stays, the second is measured.
+part_cleaning() {
+    local keys
+    for keys in uniform zipfian; do
+        run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --fill="$fill" --duration="$seconds" \
+            --distribution="$keys" --benchmarks=fillrandom,update,update
+    done
+}
+
+part_scrubbing() {
+    local round
+    for round in $(seq "$rounds"); do
+        run "scrub-off-$round" --num="$many" --duration="$short" --benchmarks=readrandom,overwrite
+        run "scrub-on-$round" --num="$many" --duration="$short" --benchmarks=readrandom,overwrite \
+            --scrub=64M
+    done
+}
+
+# An injection that never comes is beside those that do: operations are measured one by one in both.
+part_faults() {
+    run faults --num="$thread_num" --threads=2 --duration="$seconds" --benchmarks=readrandom,ycsba \
+        --inject=poison:rate=2,flip:rate=1,garbage:at=0.5
+    run badpage --num="$num" --duration="$short" --benchmarks=readrandom --inject=poison:rate=20
+    run poison-off --num="$num" --duration="$short" --benchmarks=readrandom,ycsba \
+        --inject=poison:at=100000
+    run poison-on --num="$num" --duration="$short" --benchmarks=readrandom,ycsba \
+        --inject=poison:rate=1000
+}
+
+# The first pass and half of the second store to places that the process has not mapped yet, as the limits
+# have theirs: the last one is measured.
+part_values() {
+    local size
+    for size in "${sizes[@]}"; do
+        run "values-${size%:*}" --value-size="${size%:*}" --num="${size#*:}" --rounds="$few" \
+            --benchmarks=fillrandom,overwrite,overwrite,overwrite,readrandom,limit
+    done
+}
+
+# On a disk nothing is flushed line by line.
+part_file() {
+    if [ "$(stat -f -c %T "$(dirname "$file")")" = tmpfs ]; then
+        echo "$file is no disk: PMKV_BENCH_FILE names another place"
+        return
+    fi
+    "$bench" --engine=pmkv,lmdb,rocksdb,sqlite --pool="$file" --force --json="$directory/file.json" \
+        --num="$file_num" --rounds="$few" --threads=1,8,32 --benchmarks=fillrandom,overwrite
+}
+
+left=0
+for part in "${parts[@]}"; do
+    left=$((left + minutes[$part]))
+done
+for part in "${parts[@]}"; do
+    estimate="about ${minutes[$part]} minutes, $left to the end; so far $((SECONDS / 60))"
+    [ -z "$quick" ] || estimate=quick
+    echo "=== $part: $estimate ==="
+    "part_$part"
+    left=$((left - minutes[$part]))
+done
 
 "$bench" --report="$directory" "$directory"/peers.json "$directory"/threads.json \
     "$directory"/faults.json
+"$root/tools/targets.py" "$directory" >"$directory/targets.md"
+cat "$directory/targets.md"
 echo "report: $directory/report.html"
 [ "$out" ] && exit 0
 
 # The tables stand in docs/performance.md between two marks.
-python3 - "$root/docs/performance.md" "$directory/table.md" <<'END'
+cat "$directory/targets.md" - "$directory/table.md" >"$directory/all.md" <<<''
+python3 - "$root/docs/performance.md" "$directory/all.md" <<'END'
 import sys
 page, table = (open(name, encoding="utf-8").read() for name in sys.argv[1:])
 begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
@@ -82,5 +181,5 @@ after = rest.split(end)[1]
 with open(sys.argv[1], "w", encoding="utf-8") as out:
     out.write(before + begin + "\n" + table + "\n" + end + after)
 END
-rm "$directory/table.md"
+rm "$directory"/{table,targets,all}.md
 echo "tables: $root/docs/performance.md"

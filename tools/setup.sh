@@ -18,7 +18,7 @@ packages=(
 )
 case "${1-}" in
 '') ;;
---bench) packages+=(liblmdb-dev librocksdb-dev libleveldb-dev libtkrzw-dev libpmemobj-dev) ;;
+--bench) packages+=(liblmdb-dev librocksdb-dev libleveldb-dev libtkrzw-dev libsqlite3-dev libpmemobj-dev) ;;
 *)
     echo "usage: tools/setup.sh [--bench]" >&2
     exit 2

@@ -3,7 +3,9 @@
 
 #include "args.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static error_t take_positional(struct cli_args *args, char *arg, struct argp_state *state)
@@ -74,6 +76,17 @@ uint64_t args_size(struct argp_state *state, const char *option, const char *tex
     if (!parse_size(text, &size))
         argp_error(state, "--%s: not a number of bytes such as 4096, 64M or 2G: %s", option, text);
     return size;
+}
+
+uint64_t args_u64(struct argp_state *state, const char *option, const char *text)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno)
+        argp_error(state, "--%s: not a number below 2^64: %s", option, text);
+    return number;
 }
 
 uint32_t args_u32(struct argp_state *state, const char *option, const char *text)

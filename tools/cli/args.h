@@ -54,6 +54,7 @@ enum cli_exit args_key(const struct cli_args *args, const char *text, struct byt
 
 /* Parses a size or a count of an option; ends the process with a usage error that names it. */
 uint64_t args_size(struct argp_state *state, const char *option, const char *text);
+uint64_t args_u64(struct argp_state *state, const char *option, const char *text);
 uint32_t args_u32(struct argp_state *state, const char *option, const char *text);
 
 /* One name of a fixed list, by its number; ends the process with a usage error that lists them. */

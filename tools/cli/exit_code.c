@@ -22,7 +22,7 @@ static const struct verdict verdicts[] = {
     [PMKV_OK] = {CLI_OK, NULL},
     [PMKV_E_NOT_FOUND] = {CLI_NOT_FOUND, NULL},
     [PMKV_E_EXISTS] = {CLI_CANNOT_OPEN,
-                       "choose another path, or remove what is there if nobody needs it"},
+                       "choose another path or key, or remove what is there if nobody needs it"},
     [PMKV_E_INVALID] = {CLI_USAGE, NULL},
     [PMKV_E_TOO_LARGE] = {CLI_USAGE, "see `pmkv-cli status` for the limits of this pool"},
     [PMKV_E_FULL] = {CLI_FULL, "delete keys, or dump the pool and load it into a larger one"},
@@ -49,6 +49,8 @@ static const struct verdict verdicts[] = {
     [PMKV_E_FORKED] = {CLI_INTERNAL, "please report this"},
     [PMKV_E_STOPPED] = {CLI_INTERNAL, NULL},
     [PMKV_E_BUG] = {CLI_INTERNAL, "please report this, with the message above"},
+    [PMKV_E_CONFLICT] = {CLI_NOT_FOUND,
+                         "read the key again; `pmkv-cli get --json` shows its version"},
 };
 
 void cli_set_verb(const char *verb)

@@ -20,7 +20,7 @@
 /* X(name, number, meaning): every exit code. Scripts rely on them: never renumbered. */
 #define CLI_EXIT_MAP(X)                                                                            \
     X(OK, 0, "all is well")                                                                        \
-    X(NOT_FOUND, 1, "the key is not in the store")                                                 \
+    X(NOT_FOUND, 1, "the key is not in the store, or not as --if-... demands")                     \
     X(USAGE, 2, "wrong arguments or input")                                                        \
     X(CANNOT_OPEN, 3, "cannot open: missing, permission, in use, medium unavailable")              \
     X(NOT_POOL, 4, "not a pool, a newer format, truncated, or damaged beyond opening")             \

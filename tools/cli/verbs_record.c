@@ -18,9 +18,19 @@
 struct record_args {
     struct cli_args common;
     bool newline;
+    bool conditional; /* only when the key has `version` */
+    uint64_t version;
 };
 
-static const struct argp_option key_options[] = {CLI_OPTION_HEX, CLI_OPTION_BASE64, {0}};
+enum { OPTION_IF_ABSENT = CLI_LONG_OPTION, OPTION_IF_VERSION };
+#define CLI_OPTION_IF_VERSION                                                                      \
+    {                                                                                              \
+        "if-version", OPTION_IF_VERSION, "N", 0,                                                   \
+            "Only when the key has version N, as get --json and scan --json show it; else exit "   \
+            "code 1",                                                                              \
+            0                                                                                      \
+    }
+
 static const struct argp_option report_options[] = {
     CLI_OPTION_HEX, CLI_OPTION_BASE64, CLI_OPTION_JSON, {0}};
 
@@ -28,11 +38,20 @@ static error_t parse_record(int key, char *arg, struct argp_state *state)
 {
     struct record_args *args = state->input;
 
-    if (key == 'n') {
+    switch (key) {
+    case 'n':
         args->newline = true;
         return 0;
+    case OPTION_IF_ABSENT:
+    case OPTION_IF_VERSION:
+        if (args->conditional)
+            argp_error(state, "one condition only");
+        args->conditional = true;
+        args->version = key == OPTION_IF_ABSENT ? PMKV_ABSENT : args_u64(state, "if-version", arg);
+        return 0;
+    default:
+        return args_parse_common(&args->common, key, arg, state);
     }
-    return args_parse_common(&args->common, key, arg, state);
 }
 
 /* Decodes the key first, so that a typing error does not even open the pool. */
@@ -56,11 +75,36 @@ static enum cli_exit fail_key(enum pmkv_status status, const struct bytes *key)
 
 /* --- get -------------------------------------------------------------------------------------- */
 
-static enum cli_exit print_value_json(const struct bytes *key, const void *value, size_t size)
+/* As pmkv_get_alloc, with the version of that value. The value may grow between two reads. */
+static enum pmkv_status get_version(struct pmkv *kv, const struct bytes *key, void **value,
+                                    size_t *size, uint64_t *version)
+{
+    size_t room = 4096;
+
+    for (;;) {
+        void *buffer = malloc(room);
+        if (!buffer)
+            cli_out_of_memory();
+        enum pmkv_status status =
+            pmkv_get_version(kv, key->data, key->size, buffer, room, size, version);
+        if (status == PMKV_OK) {
+            *value = buffer;
+            return status;
+        }
+        free(buffer);
+        if (status != PMKV_E_BUFFER)
+            return status;
+        room = *size;
+    }
+}
+
+static enum cli_exit print_value_json(const struct bytes *key, const void *value, size_t size,
+                                      uint64_t version)
 {
     json_t *document = out_document();
 
     out_set(document, "key", out_user_bytes(key->data, key->size));
+    out_set_u64(document, "version", version);
     out_set(document, "value", out_user_bytes(value, size));
     out_set_u64(document, "value_bytes", size);
     return out_print(document);
@@ -80,13 +124,14 @@ static enum cli_exit get_key(struct pmkv *kv, const struct bytes *key,
 {
     void *value = NULL;
     size_t size = 0;
-    enum pmkv_status status = pmkv_get_alloc(kv, key->data, key->size, &value, &size);
+    uint64_t version = 0;
+    enum pmkv_status status = get_version(kv, key, &value, &size, &version);
 
     if (status != PMKV_OK)
         return fail_key(status, key);
-    enum cli_exit code = args->common.json ? print_value_json(key, value, size)
+    enum cli_exit code = args->common.json ? print_value_json(key, value, size, version)
                                            : print_value(value, size, args->newline);
-    pmkv_free(value);
+    free(value);
     return code;
 }
 
@@ -129,17 +174,32 @@ static enum cli_exit read_value(const char *argument, struct bytes *value)
     return CLI_OK;
 }
 
-static enum cli_exit put_key(struct pmkv *kv, const struct bytes *key, const struct bytes *value)
+static enum cli_exit put_key(struct pmkv *kv, const struct bytes *key, const struct bytes *value,
+                             const struct record_args *args)
 {
-    enum pmkv_status status = pmkv_put(kv, key->data, key->size, value->data, value->size);
+    enum pmkv_status status =
+        args->conditional
+            ? pmkv_put_if(kv, key->data, key->size, value->data, value->size, args->version, NULL)
+            : pmkv_put(kv, key->data, key->size, value->data, value->size);
 
-    return status == PMKV_OK ? CLI_OK : fail_key(status, key);
+    if (status == PMKV_OK)
+        return CLI_OK;
+    enum cli_exit code = fail_key(status, key);
+    return status == PMKV_E_EXISTS ? CLI_NOT_FOUND : code; /* the key does, not the pool */
 }
 
 enum cli_exit verb_put(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        {"if-absent", OPTION_IF_ABSENT, NULL, 0, "Only when the key is not there; else exit code 1",
+         0},
+        CLI_OPTION_IF_VERSION,
+        CLI_OPTION_HEX,
+        CLI_OPTION_BASE64,
+        {0},
+    };
     static const struct argp argp = {
-        key_options,
+        options,
         parse_record,
         "POOL KEY VALUE|-",
         "Stores VALUE, or what standard input has when VALUE is -, under KEY. It is durable when "
@@ -156,7 +216,7 @@ enum cli_exit verb_put(int argc, char **argv)
     if (code == CLI_OK)
         code = open_for_key(POOL_WRITE, &args.common, &key, &kv);
     if (code == CLI_OK)
-        code = pool_close(&kv, put_key(kv, &key, &value));
+        code = pool_close(&kv, put_key(kv, &key, &value, &args));
     bytes_free(&key);
     bytes_free(&value);
     return code;
@@ -164,17 +224,22 @@ enum cli_exit verb_put(int argc, char **argv)
 
 /* --- del, exists, count ----------------------------------------------------------------------- */
 
-static enum cli_exit delete_key(struct pmkv *kv, const struct bytes *key)
+static enum cli_exit delete_key(struct pmkv *kv, const struct bytes *key,
+                                const struct record_args *args)
 {
-    enum pmkv_status status = pmkv_delete(kv, key->data, key->size);
+    enum pmkv_status status = args->conditional
+                                  ? pmkv_delete_if(kv, key->data, key->size, args->version)
+                                  : pmkv_delete(kv, key->data, key->size);
 
     return status == PMKV_OK ? CLI_OK : fail_key(status, key);
 }
 
 enum cli_exit verb_del(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        CLI_OPTION_IF_VERSION, CLI_OPTION_HEX, CLI_OPTION_BASE64, {0}};
     static const struct argp argp = {
-        key_options,
+        options,
         parse_record,
         "POOL KEY",
         "Removes KEY; exit code 1 when it was not there. A lost key can be removed too.",
@@ -188,7 +253,7 @@ enum cli_exit verb_del(int argc, char **argv)
     args_parse(&argp, argc, argv, &args);
     enum cli_exit code = open_for_key(POOL_WRITE, &args.common, &key, &kv);
     if (code == CLI_OK)
-        code = pool_close(&kv, delete_key(kv, &key));
+        code = pool_close(&kv, delete_key(kv, &key, &args));
     bytes_free(&key);
     return code;
 }
