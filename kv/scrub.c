@@ -225,8 +225,9 @@ static void scan_begin(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->work_lock);
     if (kv->scan.state != PMKV_SCAN_STOPPED || kv->scan.cursor > kv->vol.layout.segments)
-        kv->scan = (struct scan_record){.start_time = now_seconds(), /* met since the open: its too */
-                                        .bad_pages = kv->pending.count + kv->given_up.count};
+        kv->scan =
+            (struct scan_record){.start_time = now_seconds(), /* met since the open: its too */
+                                 .bad_pages = kv->pending.count + kv->given_up.count};
     kv->scan.state = PMKV_SCAN_RUNNING;
     kv->scan.total_bytes = kv->vol.layout.pool_bytes;
     kv->scan.end_time = 0;
