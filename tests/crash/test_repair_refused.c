@@ -120,7 +120,8 @@ Test(repair_refused, a_page_of_a_segment_that_is_prepared)
     retired_by_the_next(&r, off, "a prepared segment");
 }
 
-/* --- a segment that is between two uses -------------------------------------------------------- */
+/* --- a segment that is between two uses --------------------------------------------------------
+ */
 
 /* It is being freed, or begun: its pages are another's to write, and wait (I13). */
 Test(repair_refused, a_page_of_a_segment_that_changes_waits)
