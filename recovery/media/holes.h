@@ -15,8 +15,8 @@
 
 /* Allocates every block of an empty file and makes it durable. 0, or -errno with a fact; what was
  * allocated until then is the caller's to give back. `zeros` false: fallocate is enough
- * (hugetlbfs). */
-int holes_fill(int fd, uint64_t bytes, bool zeros);
+ * (hugetlbfs). `huge`: in huge pages where the kernel gives them (tmpfs). */
+int holes_fill(int fd, uint64_t bytes, bool zeros, bool huge);
 
 /* Calls fn for every hole below `size`, widened to whole pages, until it returns other than 0,
  * which is returned. -ENOTSUP when the file system cannot tell. */
