@@ -119,72 +119,105 @@ void pmkv_batch_free(struct pmkv_batch **b)
 /* --- pmkv_write ------------------------------------------------------------------------------- */
 
 struct batch_run {
-    struct write_op *ops; /* sorted by stripe */
+    struct write_op *ops; /* in the order of their stripes */
     uint32_t count;
     uint64_t first_seq;
     uint64_t bytes; /* packed, with the commit record */
     uint32_t rows;
 };
 
+/* `place`: the hash turned so that its stripe is on top; in this order stripes are locked, and the
+ * entries of one key stand together. */
 struct batch_order {
-    uint64_t hash;
-    const uint8_t *key;
-    uint32_t key_bytes, number;
+    uint64_t place;
+    uint32_t number;
 };
+
+enum { STRIPE_BITS = 10 };
+_Static_assert(INDEX_STRIPES == 1 << STRIPE_BITS, "stripes are the low bits of a hash");
+
+static uint64_t place_of(uint64_t hash)
+{
+    return hash >> STRIPE_BITS | hash << (64 - STRIPE_BITS);
+}
+static uint64_t hash_of(uint64_t place)
+{
+    return place << STRIPE_BITS | place >> (64 - STRIPE_BITS);
+}
 
 static int compare_order(const void *a, const void *b)
 {
     const struct batch_order *x = a, *y = b;
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    if (x->key_bytes != y->key_bytes)
-        return x->key_bytes < y->key_bytes ? -1 : 1;
-    int c = memcmp(x->key, y->key, x->key_bytes);
-    return c ? c : (x->number > y->number) - (x->number < y->number);
+    if (x->place != y->place)
+        return x->place < y->place ? -1 : 1;
+    return (x->number > y->number) - (x->number < y->number);
 }
 
-static int compare_stripe(const void *a, const void *b)
+/* Most batches are short. */
+static void sort_order(struct batch_order *order, size_t count)
 {
-    uint32_t x = index_stripe(((const struct write_op *)a)->khash);
-    uint32_t y = index_stripe(((const struct write_op *)b)->khash);
-    return (x > y) - (x < y);
+    enum { SHORT = 32 };
+    if (count > SHORT) {
+        qsort(order, count, sizeof *order, compare_order);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        struct batch_order o = order[i];
+        size_t at = i;
+        for (; at > 0 && compare_order(&order[at - 1], &o) > 0; at--)
+            order[at] = order[at - 1];
+        order[at] = o;
+    }
 }
 
-static void run_add(struct batch_run *run, const struct pmkv_batch *b, const struct batch_order *o)
+static bool same_key(const struct pmkv_batch *b, uint32_t i, uint32_t k)
 {
-    const struct batch_entry *e = &b->entries[o->number];
-    run->ops[run->count++] = (struct write_op){.key = o->key,
+    const struct batch_entry *x = &b->entries[i], *y = &b->entries[k];
+    return x->key_bytes == y->key_bytes &&
+           memcmp(b->arena + x->key_at, b->arena + y->key_at, x->key_bytes) == 0;
+}
+
+/* Does a later entry have the key of order[at]? Those that may stand right behind it. */
+static bool is_overridden(const struct pmkv_batch *b, const struct batch_order *order, size_t at)
+{
+    for (size_t i = at + 1; i < b->count && order[i].place == order[at].place; i++)
+        if (same_key(b, order[at].number, order[i].number))
+            return true;
+    return false;
+}
+
+static void run_add(struct batch_run *run, const struct pmkv_batch *b, uint32_t number,
+                    uint64_t hash)
+{
+    const struct batch_entry *e = &b->entries[number];
+    run->ops[run->count++] = (struct write_op){.key = b->arena + e->key_at,
                                                .key_bytes = e->key_bytes,
-                                               .khash = o->hash,
+                                               .khash = hash,
                                                .type = e->is_delete ? RECORD_TOMBSTONE : RECORD_PUT,
                                                .value = b->arena + e->value_at,
                                                .value_bytes = e->value_bytes};
 }
 
-/* Step 1: one op per key, the last entry of each. */
-static enum pmkv_status run_build(const struct pmkv_batch *b, struct batch_run *run)
+/* Step 1: one op per key, the last entry of each; in the order of their stripes. */
+static enum pmkv_status run_build(struct pmkv *kv, const struct pmkv_batch *b,
+                                  struct batch_run *run)
 {
     struct batch_order *order = malloc(b->count * sizeof *order);
-    run->ops = calloc(b->count, sizeof *run->ops);
+    run->ops = malloc(b->count * sizeof *run->ops);
     if (!order || !run->ops) {
         free(order);
         return fail(PMKV_E_NO_MEMORY, "no memory for a batch of %zu entries", b->count);
     }
     for (size_t i = 0; i < b->count; i++) {
-        const uint8_t *key = b->arena + b->entries[i].key_at;
-        order[i] = (struct batch_order){key_hash(key, b->entries[i].key_bytes), key,
-                                        b->entries[i].key_bytes, (uint32_t)i};
+        uint64_t hash = key_hash(b->arena + b->entries[i].key_at, b->entries[i].key_bytes);
+        index_prefetch(kv->index, hash);
+        order[i] = (struct batch_order){place_of(hash), (uint32_t)i};
     }
-    qsort(order, b->count, sizeof *order, compare_order);
-    for (size_t i = 0; i < b->count; i++) {
-        bool last = i + 1 == b->count || order[i].hash != order[i + 1].hash ||
-                    order[i].key_bytes != order[i + 1].key_bytes ||
-                    memcmp(order[i].key, order[i + 1].key, order[i].key_bytes) != 0;
-        if (last)
-            run_add(run, b, &order[i]);
-    }
+    sort_order(order, b->count);
+    for (size_t i = 0; i < b->count; i++)
+        if (!is_overridden(b, order, i))
+            run_add(run, b, order[i].number, hash_of(order[i].place));
     free(order);
-    qsort(run->ops, run->count, sizeof *run->ops, compare_stripe);
     return PMKV_OK;
 }
 
@@ -288,10 +321,6 @@ static enum pmkv_status run_publish(struct pmkv *kv, struct batch_run *run)
 
 static enum pmkv_status run_find_old(struct pmkv *kv, struct batch_run *run)
 {
-    for (uint32_t i = 0; i < run->count; i++)
-        index_prefetch(kv->index, run->ops[i].khash);
-    for (uint32_t i = 0; i < run->count; i++)
-        find_prefetch(kv, run->ops[i].khash, RECORD_HEADER_BYTES + run->ops[i].key_bytes);
     for (uint32_t i = 0; i < run->count; i++) {
         enum pmkv_status s = write_find_old(kv, &run->ops[i]);
         run->ops[i].skip = s == PMKV_E_NOT_FOUND;
@@ -341,10 +370,13 @@ enum pmkv_status pmkv_write(struct pmkv *kv, const struct pmkv_batch *b)
     if (s || !b || b->count == 0)
         return s ? s : b ? PMKV_OK : fail(PMKV_E_INVALID, "no batch");
     struct batch_run run = {0};
-    s = run_build(b, &run);
+    s = run_build(kv, b, &run);
+    /* The old records arrive while the values are hashed. */
+    for (uint32_t i = 0; i < run.count; i++)
+        find_prefetch(kv, run.ops[i].khash, RECORD_HEADER_BYTES + run.ops[i].key_bytes);
     uint32_t prepared = 0;
     while (s == PMKV_OK && prepared < run.count)
-        s = write_prepare(kv, &run.ops[prepared++]);
+        s = write_prepare_hashed(kv, &run.ops[prepared++]);
     if (s == PMKV_OK)
         s = run_write(kv, &run);
     for (uint32_t i = 0; i < prepared; i++)

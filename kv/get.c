@@ -10,15 +10,6 @@
 #include "lost.h"
 #include "write.h"
 
-struct op_shard *op_shard(struct pmkv *kv)
-{
-    static atomic_uint next;
-    static _Thread_local uint32_t mine;
-    if (mine == 0)
-        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) + 1;
-    return &kv->ops[mine % OP_SHARDS];
-}
-
 static void count_read(struct pmkv *kv, bool hit)
 {
     struct op_shard *shard = op_shard(kv);

@@ -7,6 +7,7 @@
 
 #include "../recovery/fault_guard.h"
 #include "../recovery/media.h"
+#include "../recovery/thread_number.h"
 #include "store.h"
 
 /* Forks between the program's first process and this one. A handle of another count is the
@@ -26,7 +27,10 @@ static inline enum pmkv_status handle_enter(const struct pmkv *kv)
 }
 
 /* The calling thread's counters. */
-struct op_shard *op_shard(struct pmkv *kv);
+static inline struct op_shard *op_shard(struct pmkv *kv)
+{
+    return &kv->ops[thread_number() % OP_SHARDS];
+}
 
 enum pmkv_status check_key(const struct pmkv *kv, const void *key, size_t key_bytes);
 

@@ -9,6 +9,7 @@
 
 #include "../recovery/errmsg.h"
 #include "../recovery/media.h"
+#include "../recovery/thread_number.h"
 #include "damage.h"
 #include "scrub.h"
 
@@ -47,15 +48,6 @@ void lane_fini(struct lane *lane)
             free(lane->rows[i].parity[m]);
     }
     pthread_mutex_destroy(&lane->lock);
-}
-
-static uint32_t thread_number(void)
-{
-    static atomic_uint next;
-    static _Thread_local uint32_t mine;
-    if (mine == 0)
-        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) + 1;
-    return mine;
 }
 
 struct lane *lane_pick(struct pmkv *kv)
@@ -212,9 +204,9 @@ int lane_begin(struct pmkv *kv, struct lane *lane, uint64_t bytes, uint32_t rows
 
 static void pad_to_line(struct row_buf *buf)
 {
-    uint32_t pad = -buf->fill & (LINE_BYTES - 1);
-    row_buf_zero(buf, buf->fill, pad);
-    buf->fill += pad;
+    uint8_t *page = buf->data + buf->fill / PAGE_PAYLOAD_BYTES * PAGE_BYTES;
+    for (; buf->fill % LINE_BYTES != 0; buf->fill += 8) /* records pack to 8 B, pages are lines */
+        memset(page + buf->fill % PAGE_PAYLOAD_BYTES, 0, 8);
 }
 
 /* A commit of several rows: what is in this row is fenced before the next row is begun, so that a
@@ -261,6 +253,28 @@ static int note_entry(struct pmkv *kv, struct row_buf *buf, const struct draft *
     return entries_add(&kv->segments[buf->segment].pending, &e);
 }
 
+/* The record's bytes, and zeros up to `need`, at the row's fill. */
+static void write_record(struct row_buf *buf, const struct record_header *h, const struct draft *d,
+                         uint32_t need)
+{
+    uint32_t key_at = buf->fill + (uint32_t)sizeof *h, value_at = key_at + d->key_bytes;
+    uint32_t end = value_at + d->value_bytes, in = buf->fill % PAGE_PAYLOAD_BYTES;
+    if (in + need <= PAGE_PAYLOAD_BYTES && !d->hash_value) { /* nearly all of the shorter ones */
+        uint8_t *to = buf->data + buf->fill / PAGE_PAYLOAD_BYTES * PAGE_BYTES + in;
+        memset(to + need - 8, 0, 8); /* records pack to 8 B: padding is less */
+        memcpy(to, h, sizeof *h);
+        memcpy(to + sizeof *h, d->key, d->key_bytes);
+        if (d->value_bytes)
+            memcpy(to + sizeof *h + d->key_bytes, d->value, d->value_bytes);
+        return;
+    }
+    row_buf_write(buf, buf->fill, h, sizeof *h);
+    row_buf_write(buf, key_at, d->key, d->key_bytes);
+    if (d->value_bytes && !d->hash_value)
+        row_buf_write(buf, value_at, d->value, d->value_bytes);
+    row_buf_zero(buf, end, buf->fill + need - end);
+}
+
 int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos *pos)
 {
     uint32_t need = (uint32_t)record_packed(d->key_bytes, d->value_bytes);
@@ -273,11 +287,9 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     if (note_entry(kv, buf, d))
         return -ENOMEM;
     *pos = pos_make(&kv->shape, (struct row_place){buf->segment, buf->row, buf->fill});
-    uint32_t value_at = buf->fill + RECORD_HEADER_BYTES + d->key_bytes;
     if (d->hash_value)
-        d->value_hash = row_buf_write_hashed(buf, value_at, d->value, d->value_bytes);
-    else if (d->value_bytes)
-        row_buf_write(buf, value_at, d->value, d->value_bytes);
+        d->value_hash = row_buf_write_hashed(buf, buf->fill + RECORD_HEADER_BYTES + d->key_bytes,
+                                             d->value, d->value_bytes);
     struct record_header h = {.type = d->type,
                               .flags = d->flags,
                               .key_bytes = (uint16_t)d->key_bytes,
@@ -287,10 +299,7 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     record_stamp(&h, epoch_now(lane), d->key_hash,
                  record_secret(kv->vol.secret, buf->generation, *pos));
     d->check_epoch = h.check_epoch;
-    row_buf_write(buf, buf->fill, &h, sizeof h);
-    row_buf_write(buf, buf->fill + (uint32_t)sizeof h, d->key, d->key_bytes);
-    uint32_t used = (uint32_t)record_bytes(d->key_bytes, d->value_bytes);
-    row_buf_zero(buf, buf->fill + used, need - used);
+    write_record(buf, &h, d, need);
     buf->fill += need;
     lane->added++;
     count32(&kv->segments[buf->segment].added, 1);

@@ -45,19 +45,16 @@ enum pmkv_status check_key(const struct pmkv *kv, const void *key, size_t key_by
     return PMKV_OK;
 }
 
-enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
+/* The key was checked and hashed. */
+static enum pmkv_status prepare_value(struct pmkv *kv, struct write_op *op)
 {
-    enum pmkv_status s = check_key(kv, op->key, op->key_bytes);
-    if (s)
-        return s;
+    enum pmkv_status s = PMKV_OK;
     if (op->value_bytes > PMKV_MAX_VALUE_BYTES)
         return fail(PMKV_E_TOO_LARGE, "the value has %llu bytes; at most %llu are possible",
                     (unsigned long long)op->value_bytes, (unsigned long long)PMKV_MAX_VALUE_BYTES);
     if (!op->value && op->value_bytes)
         return fail(PMKV_E_INVALID, "the value is NULL and its length is %llu",
                     (unsigned long long)op->value_bytes);
-    op->khash = key_hash(op->key, op->key_bytes);
-    index_prefetch(kv->index, op->khash); /* the bucket arrives while the value is hashed */
     if (op->type == RECORD_PUT && op->value_bytes > inline_max(kv)) {
         s = extents_store(kv, op->value, op->value_bytes, &op->manifest);
         if (s)
@@ -70,6 +67,22 @@ enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
     }
     op->value_hash = hash64(op->value, op->value_bytes);
     return PMKV_OK;
+}
+
+enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
+{
+    enum pmkv_status s = check_key(kv, op->key, op->key_bytes);
+    if (s)
+        return s;
+    op->khash = key_hash(op->key, op->key_bytes);
+    index_prefetch(kv->index, op->khash); /* the bucket arrives while the value is hashed */
+    return prepare_value(kv, op);
+}
+
+enum pmkv_status write_prepare_hashed(struct pmkv *kv, struct write_op *op)
+{
+    enum pmkv_status s = check_key(kv, op->key, op->key_bytes);
+    return s ? s : prepare_value(kv, op);
 }
 
 uint64_t write_packed(const struct write_op *op)

@@ -130,14 +130,16 @@ struct row_buf {
     enum row_state state;
     uint32_t segment, row;
     uint64_t generation;
-    uint32_t fill;               /* payload bytes used */
-    uint32_t stored;             /* payload bytes stored to the medium (whole lines) */
-    uint32_t groups_done;        /* groups whose check and parity are in: page * 16 + group */
-    uint32_t secret_of;          /* 1 + the page `secret` is of; 0: none */
-    uint64_t secret;             /* what the checks of the page in work are mixed with */
-    uint32_t lines_used;         /* lines that hold commits, all of them fenced */
-    uint8_t *data;               /* row_pages pages */
-    uint8_t *parity[MAX_PARITY]; /* chunk_pages pages each */
+    uint32_t fill;                     /* payload bytes used */
+    uint32_t stored;                   /* payload bytes stored to the medium (whole lines) */
+    uint32_t groups_done;              /* groups whose check and parity are in: page * 16 + group */
+    uint32_t secret_of;                /* 1 + the page `secret` is of; 0: none */
+    uint64_t secret;                   /* what the checks of the page in work are mixed with */
+    uint32_t page_off_of;              /* 1 + the page `page_off` is of; 0: none */
+    uint64_t page_off[1 + MAX_PARITY]; /* pool offsets of the page in work: the row's, its twins' */
+    uint32_t lines_used;               /* lines that hold commits, all of them fenced */
+    uint8_t *data;                     /* row_pages pages */
+    uint8_t *parity[MAX_PARITY];       /* chunk_pages pages each */
     uint16_t present[MAX_ROW_PAGES];
     uint64_t twin_off[MAX_PARITY]; /* pool offset of the twin's first page */
     /* Pages whose store faulted and that were not repaired yet: [0] the row itself, then twins. */

@@ -40,6 +40,8 @@ struct write_op {
 
 /* Checks sizes, hashes, stores the extents of a long value. */
 enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op);
+/* The same where khash is there already, and its bucket was asked for. */
+enum pmkv_status write_prepare_hashed(struct pmkv *kv, struct write_op *op);
 /* Stripe lock held: finds the old record. PMKV_E_NOT_FOUND for a delete of nothing; what else a
  * condition that does not hold is answered with says pmkv_put_if. */
 enum pmkv_status write_find_old(struct pmkv *kv, struct write_op *op);

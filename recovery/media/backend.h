@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 
 #include "../media.h"
+#include "../thread_number.h"
 
 enum path_kind { PATH_ABSENT, PATH_REGULAR, PATH_DIRECTORY, PATH_DEVDAX, PATH_OTHER };
 
@@ -53,8 +54,11 @@ void media_delete(struct media *m);
  */
 enum { AWAIT_TRIES = 100, AWAIT_PAUSE_US = 10 * 1000 };
 
-/* The calling thread's counter. */
-struct media_counter *media_counter(struct media *m);
+/* The calling thread's counter: a few threads never share one. */
+static inline struct media_counter *media_counter(struct media *m)
+{
+    return &m->counters[thread_number() % MEDIA_COUNTERS];
+}
 
 /* Not a locked add: that would drain the write-combining buffers between the stores of one commit,
  * which costs as much as a second fence (100 ns). Two threads that share a counter may lose a

@@ -35,16 +35,6 @@ void media_delete(struct media *m)
     free(m);
 }
 
-/* Threads take counters in turn, so a few threads never share one. */
-struct media_counter *media_counter(struct media *m)
-{
-    static atomic_uint threads;
-    static _Thread_local unsigned mine; /* 1-based; 0: not taken yet */
-    if (mine == 0)
-        mine = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % MEDIA_COUNTERS;
-    return &m->counters[mine - 1];
-}
-
 uint64_t media_bytes_stored(const struct media *m)
 {
     uint64_t sum = 0;
