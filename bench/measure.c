@@ -11,14 +11,9 @@
 #include <string.h>
 
 #include "clock.h"
+#include "windows.h"
 
-enum {
-    WINDOW_MIN_OPS = 16,
-    WINDOW_MAX_OPS = 1024,
-    WINDOWS_WANTED = 64,
-    WINDOWS_KEPT = 16384,
-    QUIET_MIN = 8
-};
+enum { WINDOWS_KEPT = 16384, QUIET_MIN = 8 };
 static const double first_interval_s = 0.05;
 
 /* The workers count themselves down; whoever starts them waits and looks at them now and then. */
@@ -28,6 +23,7 @@ struct crew {
     pthread_cond_t ended;
     unsigned running;
     uint64_t end_ns; /* of the last one */
+    struct windows windows;
 };
 
 struct thread_start {
@@ -55,19 +51,19 @@ void worker_fail(struct worker *w, const char *format, ...)
     w->failed = true;
 }
 
+/* The CPU clock is a system call, where a thread with no time left goes: it is outside. */
 static void run_plain(const struct job *job, struct worker *w, uint64_t first, uint64_t count)
 {
     w->full_check = false;
-    uint64_t wall = clock_wall_ns();
     uint64_t cpu = clock_thread_ns();
+    uint64_t wall = clock_wall_ns();
     job->run(w, first, count);
-    cpu = clock_thread_ns() - cpu;
     wall = clock_wall_ns() - wall;
+    cpu = clock_thread_ns() - cpu;
     if (w->window_count < w->window_max)
         w->windows[w->window_count++] =
             (struct measure_window){(double)wall / (double)count, (double)cpu / (double)count};
     w->plain_ops += count;
-    w->plain_wall_ns += wall;
     w->plain_cpu_ns += cpu;
     atomic_fetch_add_explicit(&w->done, count, memory_order_relaxed);
 }
@@ -97,15 +93,11 @@ static bool past_deadline(const struct worker *w)
     return w->deadline_ns != 0 && clock_wall_ns() >= w->deadline_ns;
 }
 
-static void run_windows(const struct job *job, struct worker *w)
+static void run_windows(const struct job *job, struct worker *w, struct windows *windows)
 {
-    bool plain = !job->all_timed;
-    for (uint64_t at = w->first; at < w->end && !w->failed && !past_deadline(w);
-         plain = !plain && !job->all_timed) {
-        uint64_t count = w->end - at < w->window_ops ? w->end - at : w->window_ops;
-        (plain ? run_plain : run_timed)(job, w, at, count);
-        at += count;
-    }
+    struct window window;
+    while (!w->failed && !past_deadline(w) && windows_take(windows, &window))
+        (window.plain ? run_plain : run_timed)(job, w, window.first, window.count);
 }
 
 /* Sleeps for most of the time until then, and spins for the rest. */
@@ -147,7 +139,10 @@ static void *thread_main(void *arg)
     w->start_ns = clock_wall_ns();
     if (job->duration_s > 0)
         w->deadline_ns = w->start_ns + (uint64_t)(job->duration_s * 1e9);
-    (job->ops_per_s > 0 ? run_paced : run_windows)(job, w);
+    if (job->ops_per_s > 0)
+        run_paced(job, w);
+    else
+        run_windows(job, w, &t->crew->windows);
     pthread_mutex_lock(&t->crew->lock);
     t->crew->running--;
     t->crew->end_ns = clock_wall_ns();
@@ -173,13 +168,9 @@ static bool worker_init(struct worker *w, const struct job *job, unsigned id)
     if (w->end > job->ops)
         w->end = job->ops;
     if (job->duration_s > 0)
-        w->end = UINT64_MAX / 2;
-    uint64_t ops = (w->end - w->first) / WINDOWS_WANTED;
-    ops = ops < WINDOW_MIN_OPS ? WINDOW_MIN_OPS : ops > WINDOW_MAX_OPS ? WINDOW_MAX_OPS : ops;
-    w->window_ops = (ops + job->ops_per_call - 1) / job->ops_per_call * job->ops_per_call;
+        w->end = WINDOWS_ENDLESS;
     histogram_reset(&w->latency);
-    uint64_t windows = (w->end - w->first) / w->window_ops / 2 + 2;
-    w->window_max = windows < WINDOWS_KEPT ? (size_t)windows : WINDOWS_KEPT;
+    w->window_max = WINDOWS_KEPT;
     w->windows = calloc(w->window_max, sizeof *w->windows);
     if (!w->windows || (job->setup && !job->setup(w))) {
         worker_fail(w, "thread %u: out of memory", id);
@@ -188,15 +179,14 @@ static bool worker_init(struct worker *w, const struct job *job, unsigned id)
     return true;
 }
 
-static void collect(struct worker *workers, const struct job *job, struct measure_result *out)
+static void collect(struct worker *workers, const struct job *job, const struct windows *windows,
+                    struct measure_result *out)
 {
     uint64_t plain_ops = 0, plain_cpu_ns = 0;
     for (unsigned i = 0; i < job->threads; i++) {
         struct worker *w = &workers[i];
         plain_ops += w->plain_ops;
         plain_cpu_ns += w->plain_cpu_ns;
-        if (w->plain_wall_ns > 0)
-            out->mops += (double)w->plain_ops * 1e3 / (double)w->plain_wall_ns;
         out->ops += atomic_load(&w->done);
         out->stalled += w->stalled;
         out->windows += w->window_count;
@@ -206,10 +196,12 @@ static void collect(struct worker *workers, const struct job *job, struct measur
             memcpy(out->failure, w->failure, sizeof out->failure);
         }
     }
+    out->mops = windows_plain_rate(windows) / 1e6;
+    if (out->mops == 0 && out->elapsed_s > 0)
+        out->mops = (double)out->ops / out->elapsed_s / 1e6;
     if (plain_ops > 0)
         out->cpu_ns = (double)plain_cpu_ns / (double)plain_ops;
-    if (plain_ops == 0 && out->elapsed_s > 0) { /* all operations were timed: the rate is theirs */
-        out->mops = (double)out->ops / out->elapsed_s / 1e6;
+    if (plain_ops == 0 && out->elapsed_s > 0) { /* all operations were timed */
         out->wall_ns = histogram_mean_ns(&out->latency) / job->ops_per_call;
         out->cpu_ns = (double)out->noise.own_cpu_ns / (double)(out->ops + !out->ops);
     }
@@ -318,16 +310,18 @@ static void start_thread(pthread_t *thread, void *(*main)(void *), void *arg)
     abort(); /* the others wait at the barrier */
 }
 
-static void crew_init(struct crew *crew, unsigned threads)
+static void crew_init(struct crew *crew, const struct job *job)
 {
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_barrier_init(&crew->start, NULL, threads + 1);
+    pthread_barrier_init(&crew->start, NULL, job->threads + 1);
     pthread_mutex_init(&crew->lock, NULL);
     pthread_cond_init(&crew->ended, &attributes);
     pthread_condattr_destroy(&attributes);
-    crew->running = threads;
+    crew->running = job->threads;
+    windows_init(&crew->windows, job->duration_s > 0 ? WINDOWS_ENDLESS : job->ops, job->threads,
+                 job->ops_per_call, job->all_timed);
 }
 
 static void crew_free(struct crew *crew)
@@ -335,6 +329,7 @@ static void crew_free(struct crew *crew)
     pthread_barrier_destroy(&crew->start);
     pthread_mutex_destroy(&crew->lock);
     pthread_cond_destroy(&crew->ended);
+    windows_free(&crew->windows);
 }
 
 /* Starts the threads together and waits for them. */
@@ -372,7 +367,7 @@ static void run_workers(const struct job *job, struct worker *workers, struct th
                         struct measure_result *out)
 {
     struct crew crew;
-    crew_init(&crew, job->threads);
+    crew_init(&crew, job);
     bool good = true;
     for (unsigned i = 0; good && i < job->threads; i++) {
         threads[i] = (struct thread_start){.job = job, .worker = &workers[i], .crew = &crew};
@@ -380,8 +375,8 @@ static void run_workers(const struct job *job, struct worker *workers, struct th
     }
     if (good)
         run_threads(job, workers, threads, out);
+    collect(workers, job, &crew.windows, out);
     crew_free(&crew);
-    collect(workers, job, out);
     rank_windows(workers, job->threads, out);
     for (unsigned i = 0; i < job->threads; i++) {
         if (job->teardown && workers[i].scratch)

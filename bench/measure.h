@@ -5,8 +5,9 @@
  * Runs one kind of operation in some threads and measures it twice over, in turns:
  *
  *   plain windows   up to 1024 operations back to back between two readings of the clocks.
- * Operations may overlap in the CPU as they do in a program. Windows in which the thread was
- *                   pre-empted (wall > 1.1 CPU) are dropped from the median, not from the rate.
+ *                   Operations may overlap in the CPU as they do in a program. Windows in which the
+ *                   thread was pre-empted (wall > 1.1 CPU) are dropped from the median. The rate is
+ *                   taken in wall time over all threads, not from windows: see windows.h.
  *   timed windows   each operation by itself, into the histogram. Operations do not overlap.
  *
  * With a rate operations start at moments laid down beforehand, and their latency counts from then:
@@ -39,14 +40,13 @@ struct worker {
     void *scratch;   /* what the job's setup made for this thread */
     bool full_check; /* compare all bytes that are read (timed windows), or a few */
     unsigned id;
-    uint64_t first, end; /* operations of this thread */
-    uint64_t window_ops;
+    uint64_t first, end; /* operations of this thread, with a rate */
     struct measure_window *windows;
     size_t window_count, window_max;
     _Atomic uint64_t done;
     uint64_t stalled; /* timed operations longer than STALL_NS */
     uint64_t start_ns, deadline_ns;
-    uint64_t plain_ops, plain_wall_ns, plain_cpu_ns;
+    uint64_t plain_ops, plain_cpu_ns;
     struct histogram latency;
     bool failed;
     char failure[256];
@@ -80,7 +80,7 @@ struct measure_result {
     double wall_ns, wall_p10_ns, wall_p90_ns; /* an operation of one thread: quiet windows */
     double cpu_ns;                            /* an operation of one thread: all plain windows */
     double process_cpu_ns;                    /* an operation, all threads of the process */
-    double mops;                              /* all threads, all plain windows */
+    double mops; /* all threads, plain blocks (windows.h), in wall time */
     size_t windows, quiet_windows;
     bool noisy; /* too few quiet windows: the median is over all of them */
     struct histogram latency;

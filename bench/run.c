@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "limit.h"
 #include "place.h"
+#include "prefault.h"
 #include "workload.h"
 
 /*
@@ -87,6 +88,7 @@ static bool run_pass(struct run *run, const struct workload *load, struct fault_
     next_pass(run, load);
     faults->pass = run->pass;
     faults->seed = run->pass->seed;
+    prefault(run->place.path);
     bool good = workload_run(load, &run->opts, run->pass, faults, &run->row->m);
     if (good)
         take_state(run, load);
