@@ -27,7 +27,7 @@
 #include "data.h"
 #include "limit.h"
 
-enum { LINE_BYTES = 64, HEADER_BYTES = 16, SLACK = 1024, BATCH_MAX = 256, TRIES = 100 };
+enum { LINE_BYTES = 64, HEADER_BYTES = 16, SLACK = 1024, TAKE = 256, BATCH_MAX = 256, TRIES = 100 };
 
 struct db {
     char *records;
@@ -43,6 +43,7 @@ struct session {
     char *record;
     uint32_t freed[SLACK];
     unsigned head, count;
+    uint64_t fresh, fresh_end; /* never used, this thread's */
     uint64_t puts;
 };
 
@@ -125,8 +126,11 @@ static _Atomic uint32_t *index_of(struct db *db, const void *key)
 static uint32_t take_slot(struct session *s)
 {
     if (s->count < SLACK / 2) {
-        uint64_t slot = atomic_fetch_add_explicit(&s->db->next_slot, 1, memory_order_relaxed);
-        return slot < s->db->slots ? (uint32_t)slot + 1 : 0;
+        if (s->fresh == s->fresh_end) { /* threads share no line of records or of the counter */
+            s->fresh = atomic_fetch_add_explicit(&s->db->next_slot, TAKE, memory_order_relaxed);
+            s->fresh_end = s->fresh + TAKE;
+        }
+        return s->fresh < s->db->slots ? (uint32_t)s->fresh++ + 1 : 0;
     }
     uint32_t slot = s->freed[s->head++ % SLACK];
     s->count--;

@@ -11,7 +11,9 @@
 #ifndef PMKV_BENCH_PREFAULT_H
 #define PMKV_BENCH_PREFAULT_H
 
-/* Everything of this process whose file's path begins so. */
-void prefault(const char *path);
+#include <stdbool.h>
+
+/* Everything of this process whose file's path begins so. touch: no page of it is bad. */
+void prefault(const char *path, bool touch);
 
 #endif

@@ -88,7 +88,7 @@ static bool run_pass(struct run *run, const struct workload *load, struct fault_
     next_pass(run, load);
     faults->pass = run->pass;
     faults->seed = run->pass->seed;
-    prefault(run->place.path);
+    prefault(run->place.path, run->opts.fault_count == 0);
     bool good = workload_run(load, &run->opts, run->pass, faults, &run->row->m);
     if (good)
         take_state(run, load);
