@@ -154,7 +154,8 @@ static void figures(void *db, struct engine_figures *out)
     out->fences = stats.fences;
     out->index_bytes = stats.index_bytes;
     out->pool_bytes = info.pool_bytes;
-    out->used_bytes = info.pool_bytes - stats.free_bytes;
+    /* stats.free_bytes is room for records: less than a free segment takes of the medium. */
+    out->used_bytes = info.pool_bytes - info.pool_bytes / info.segment_count * stats.segments_free;
     out->keys = stats.keys;
     out->live_bytes = stats.live_bytes;
     out->room_bytes = stats.live_bytes + stats.dead_bytes + stats.free_bytes;

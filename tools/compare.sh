@@ -6,7 +6,7 @@
 #
 # libpmkv beside its peers, the bare machine and its targets: runs the whole comparison, draws the report and
 # puts the tables into docs/performance.md. Keeps the raw figures as docs/performance/*.json.
-#   --quick     a minute instead of an hour: few keys, one round
+#   --quick     a minute instead of forty: few keys, one round
 #   --out DIR   everything goes there, docs/performance.md stays as it is
 # PMKV_BENCH names another pmkv-bench than that of build/release, PMKV_BENCH_POOL another place than
 # /dev/shm/pmkv-compare.pool, PMKV_BENCH_FILE another place on a disk than build/compare-file.pool. Figures
@@ -43,17 +43,19 @@ directory=${out:-$root/docs/performance}
 mkdir -p "$directory"
 
 # Minutes of each part, on two CPUs of 2022 with nothing else to do: for the estimate only.
-declare -A minutes=([core]=6 [scaling]=6 [peers]=10 [threads]=6 [protection]=3 [cleaning]=4 [scrubbing]=3
-    [faults]=3 [values]=3 [file]=5)
+declare -A minutes=([core]=4 [scaling]=3 [peers]=10 [threads]=6 [protection]=3 [cleaning]=5 [scrubbing]=3
+    [faults]=2 [values]=2 [file]=2)
 parts=(core scaling protection cleaning scrubbing faults values file threads peers)
 
-many=5000000 clean_num=2000000 num=500000 thread_num=300000 file_num=2000 rounds=3 few=2 seconds=20 short=5
+many=5000000 scale_num=2000000 clean_num=2000000 num=400000 thread_num=300000 file_num=4000
+rounds=3 seconds=15 short=5 scale_pool=5G
 threads=1,2 fill=80 sizes=(8:5000000 1024:1000000 65536:20000 4194304:400)
 for more in 4 8 16; do
     [ "$(nproc)" -lt "$more" ] || threads=$threads,$more
 done
 if [ "$quick" ]; then
-    many=5000 clean_num=5000 num=5000 thread_num=5000 file_num=100 rounds=1 few=1 seconds=1 short=0.3
+    many=5000 scale_num=5000 clean_num=5000 num=5000 thread_num=5000 file_num=100
+    rounds=1 seconds=1 short=0.3 scale_pool=auto
     threads=1,2 fill=10 sizes=(8:5000 1024:2000 65536:200 4194304:20)
 fi
 pool=${PMKV_BENCH_POOL-/dev/shm/pmkv-compare.pool}
@@ -76,25 +78,27 @@ part_core() {
         --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,open,openkilled,scrub,deleterandom
 }
 
+# The pool has room for all that is written: a cleaner would run on the processor that one thread leaves
+# free, and beside two on none.
 part_scaling() {
-    run scaling --num="$many" --rounds="$few" --threads=1,2,16 \
+    run scaling --engine=pmkv,limit --num="$scale_num" --rounds="$rounds" --threads=1,2,16 --pool-size="$scale_pool" \
         --benchmarks=fillrandom,overwrite,update,writebatch,readrandom,readmissing,multireadrandom,ycsba,ycsbb,ycsbc,ycsbf,deleterandom
 }
 
 part_peers() {
-    run peers --engine=all --num="$num" --rounds="$few" \
+    run peers --engine=all --num="$num" --rounds="$rounds" \
         --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,readwhilewriting,seekrandom,ycsba,ycsbb,ycsbc,ycsbd,ycsbe,ycsbf,limit,open,openkilled,deleterandom
 }
 
 part_threads() {
-    run threads --engine=all --num="$thread_num" --rounds="$few" --threads="$threads" \
+    run threads --engine=all --num="$thread_num" --rounds="$rounds" --threads="$threads" \
         --benchmarks=fillrandom,readrandom,multireadrandom,overwrite,ycsba,ycsbb,deleterandom
 }
 
 # What is compared between two runs takes turns, so that a slow minute is one for both.
 part_protection() {
     local round geometry
-    for round in $(seq "$few"); do
+    for round in $(seq "$rounds"); do
         for geometry in none parity double; do
             run "geometry-$geometry-$round" --num="$many" --seed="$round" --geometry="$geometry" \
                 --benchmarks=fillrandom,overwrite,readrandom
@@ -106,7 +110,7 @@ part_protection() {
 part_cleaning() {
     local keys
     for keys in uniform zipfian; do
-        run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --fill="$fill" --duration="$seconds" \
+        run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --rounds="$rounds" --fill="$fill" --duration="$seconds" \
             --distribution="$keys" --benchmarks=fillrandom,update,update
     done
 }
@@ -136,7 +140,7 @@ part_faults() {
 part_values() {
     local size
     for size in "${sizes[@]}"; do
-        run "values-${size%:*}" --value-size="${size%:*}" --num="${size#*:}" --rounds="$few" \
+        run "values-${size%:*}" --value-size="${size%:*}" --num="${size#*:}" --rounds="$rounds" \
             --benchmarks=fillrandom,overwrite,overwrite,overwrite,readrandom,limit
     done
 }
@@ -148,7 +152,7 @@ part_file() {
         return
     fi
     "$bench" --engine=pmkv,lmdb,rocksdb,sqlite --pool="$file" --force --json="$directory/file.json" \
-        --num="$file_num" --rounds="$few" --threads=1,8,32 --benchmarks=fillrandom,overwrite
+        --num="$file_num" --rounds="$rounds" --threads=1,8,32 --benchmarks=fillrandom,overwrite
 }
 
 left=0
@@ -159,7 +163,9 @@ for part in "${parts[@]}"; do
     estimate="about ${minutes[$part]} minutes, $left to the end; so far $((SECONDS / 60))"
     [ -z "$quick" ] || estimate=quick
     echo "=== $part: $estimate ==="
+    began=$SECONDS
     "part_$part"
+    echo "=== $part took $((SECONDS - began)) s ==="
     left=$((left - minutes[$part]))
 done
 
@@ -167,7 +173,7 @@ done
     "$directory"/faults.json
 "$root/tools/targets.py" "$directory" >"$directory/targets.md"
 cat "$directory/targets.md"
-echo "report: $directory/report.html"
+echo "report: $directory/report.html, in $((SECONDS / 60)) minutes"
 [ "$out" ] && exit 0
 
 # The tables stand in docs/performance.md between two marks.

@@ -182,14 +182,16 @@ def protection_targets(f):
 def thread_targets(f):
     workloads = f.option("scaling", "benchmarks") if "scaling" in f.reports else []
 
-    def ratios(many, few):
+    def ratios(many, few, engine="pmkv"):
         def ratio(workload):
-            return lambda: (f.rate("scaling", workload, threads=many)
-                            / f.rate("scaling", workload, threads=few))
+            return lambda: (f.rate("scaling", workload, engine=engine, threads=many)
+                            / f.rate("scaling", workload, engine=engine, threads=few))
         return {workload: ratio(workload) for workload in workloads}
 
     yield Target("threads", "2 over 1", ratios(2, 1), least=1.8)
     yield Target("threads", "16 over 2", ratios(16, 2), least=0.9)
+    yield Target("threads", "the same of the bare machine, 2 over 1", ratios(2, 1, "limit"))
+    yield Target("threads", "the same of the bare machine, 16 over 2", ratios(16, 2, "limit"))
 
 
 def cleaning_targets(f):
@@ -230,8 +232,8 @@ def cleaning_targets(f):
 
 def space_targets(f):
     def dram():
-        keys = f.get("store/keys", "core", "overwrite")
-        return max(0, f.get("store/dram_bytes_per_key", "core", "overwrite") - 64 * MIB / keys)
+        keys = f.get("store/keys", "core", "fillrandom")
+        return max(0, f.get("store/dram_bytes_per_key", "core", "fillrandom") - 64 * MIB / keys)
 
     yield Target("space", "pool bytes used a live byte after a load",
                  {"": lambda: f.get("store/used_bytes_per_live_byte", "core", "fillrandom")},
