@@ -430,6 +430,7 @@ static bool use_existing(struct run *run)
     run->high = EXISTING_VERSION;
     if (!place_open(&run->place))
         return false;
+    prefault(run->place.path, run->opts.fault_count == 0); /* who kills us waits only briefly */
     int fd = run->opts.opened_fd;
     return fd < 0 || (write(fd, "", 1) == 1 && close(fd) == 0);
 }
