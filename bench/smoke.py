@@ -129,7 +129,7 @@ def check_targets(directory):
     verdicts = targets(directory)
     disk = os.path.exists(f"{directory}/file.json")
     without = ["packed", "simulation"] + ([] if disk else ["disk"])
-    expect("targets: how many", len(verdicts), 52)
+    expect("targets: how many", len(verdicts), 54)
     for what, verdict in verdicts.items():
         unmeasured = any(word in what for word in without)
         expect_that(f"targets: {what}: {verdict}",

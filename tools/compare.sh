@@ -81,7 +81,8 @@ part_core() {
 # The pool has room for all that is written: a cleaner would run on the processor that one thread leaves
 # free, and beside two on none.
 part_scaling() {
-    run scaling --engine=pmkv,limit --num="$scale_num" --rounds="$rounds" --threads=1,2,16 --pool-size="$scale_pool" \
+    run scaling --engine=pmkv,limit --num="$scale_num" --pool-size="$scale_pool" --rounds="$rounds" \
+        --threads=1,2,16 \
         --benchmarks=fillrandom,overwrite,update,writebatch,readrandom,readmissing,multireadrandom,ycsba,ycsbb,ycsbc,ycsbf,deleterandom
 }
 
@@ -110,8 +111,8 @@ part_protection() {
 part_cleaning() {
     local keys
     for keys in uniform zipfian; do
-        run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --rounds="$rounds" --fill="$fill" --duration="$seconds" \
-            --distribution="$keys" --benchmarks=fillrandom,update,update
+        run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --rounds="$rounds" \
+            --fill="$fill" --duration="$seconds" --distribution="$keys" --benchmarks=fillrandom,update,update
     done
 }
 
