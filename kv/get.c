@@ -8,13 +8,23 @@
 #include "error.h"
 #include "handle.h"
 #include "lost.h"
+#include "quick.h"
 #include "write.h"
 
-static void count_read(struct pmkv *kv, bool hit)
+/* No locked instruction where it can be done without: the next get's loads would wait for it, and
+ * it for this one's. */
+static inline void count_add(atomic_ullong *counter, uint64_t n)
+{
+    if (op_shard_is_own())
+        count64(counter, n);
+    else
+        atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void count_read(struct pmkv *kv, bool hit)
 {
     struct op_shard *shard = op_shard(kv);
-    atomic_ullong *counter = hit ? &shard->gets : &shard->misses;
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+    count_add(hit ? &shard->gets : &shard->misses, 1);
 }
 
 static __attribute__((noinline)) enum pmkv_status lost_record(struct pmkv *kv)
@@ -99,15 +109,16 @@ static enum pmkv_status fetch_value(struct pmkv *kv, struct found *f, struct val
     }
 }
 
-static enum pmkv_status get_hashed(struct pmkv *kv, const void *key, size_t key_bytes,
-                                   uint64_t khash, struct value_sink *sink)
+/* The value of what a search found, which is no miss; and searches again while it changes. */
+static __attribute__((noinline)) enum pmkv_status get_slowly(struct pmkv *kv, const void *key,
+                                                             size_t key_bytes, uint64_t khash,
+                                                             enum find_result r, struct found *f,
+                                                             struct value_sink *sink)
 {
-    for (;;) {
-        struct found f;
-        enum find_result r = find_key(kv, key, (uint32_t)key_bytes, khash, false, &f);
-        bool there = r == FIND_HIT && f.h.type != RECORD_TOMBSTONE;
+    for (;; r = find_key_slowly(kv, key, (uint32_t)key_bytes, khash, false, f)) {
+        bool there = r == FIND_HIT && f->h.type != RECORD_TOMBSTONE;
         if (r == FIND_NONE || (r == FIND_HIT && !there)) {
-            free(f.rebuilt);
+            free(f->rebuilt);
             count_read(kv, false);
             return not_found();
         }
@@ -116,27 +127,58 @@ static enum pmkv_status get_hashed(struct pmkv *kv, const void *key, size_t key_
                    : r == FIND_IO ? unavailable(kv)
                                   : fail(PMKV_E_NO_MEMORY, "no memory to rebuild a record");
         if (!sink) {
-            free(f.rebuilt);
+            free(f->rebuilt);
             return PMKV_OK;
         }
-        enum pmkv_status s = fetch_value(kv, &f, sink);
-        free(f.rebuilt);
+        enum pmkv_status s = fetch_value(kv, f, sink);
+        free(f->rebuilt);
         if (s == PMKV_E_NOT_FOUND)
             continue;
         if (s == PMKV_OK)
             count_read(kv, true);
-        sink->version = f.h.seq;
+        sink->version = f->h.seq;
         return s;
     }
 }
 
-static enum pmkv_status get(struct pmkv *kv, const void *key, size_t key_bytes,
-                            struct value_sink *sink)
+/* What the search answered that began with the first part of the quick one, and so on until it
+ * holds. */
+static inline __attribute__((always_inline)) enum pmkv_status
+get_found(struct pmkv *kv, const void *key, size_t key_bytes, uint64_t khash, enum quick q,
+          struct found *f, struct value_sink *sink)
+{
+    enum find_result r = quick_find(kv, q, key, (uint32_t)key_bytes, khash, f);
+    if (r == FIND_NONE) {
+        count_read(kv, false);
+        return not_found();
+    }
+    if (!sink && r == FIND_HIT && f->off)
+        return PMKV_OK;
+    if (__builtin_expect(r == FIND_HIT && f->off && sink && !sink->allocate, 1) &&
+        f->h.value_bytes <= sink->capacity && quick_value(kv, f, sink->buffer)) {
+        count_read(kv, true);
+        sink->bytes = f->h.value_bytes;
+        sink->version = f->h.seq;
+        return PMKV_OK;
+    }
+    return get_slowly(kv, key, key_bytes, khash, r, f, sink);
+}
+
+static inline __attribute__((always_inline)) enum pmkv_status
+get(struct pmkv *kv, const void *key, size_t key_bytes, struct value_sink *sink)
 {
     enum pmkv_status s = handle_enter(kv);
-    if (s == PMKV_OK)
+    if (s == PMKV_OK && __builtin_expect(!key || key_bytes - 1 >= QUICK_KEY_MAX, 0))
         s = check_key(kv, key, key_bytes);
-    return s ? s : get_hashed(kv, key, key_bytes, key_hash(key, key_bytes), sink);
+    if (s)
+        return s;
+    uint64_t khash = key_hash(key, key_bytes);
+    struct found f;
+    quick_begin(&f, false);
+    enum quick q = QUICK_OTHER;
+    if (__builtin_expect(key_bytes <= QUICK_KEY_MAX, 1))
+        q = quick_place(kv, khash, GROUP_BYTES, &f);
+    return get_found(kv, key, key_bytes, khash, q, &f, sink);
 }
 
 enum pmkv_status pmkv_get(struct pmkv *kv, const void *key, size_t key_bytes, void *buffer,
@@ -179,26 +221,52 @@ enum pmkv_status pmkv_get_alloc(struct pmkv *kv, const void *key, size_t key_byt
 
 enum { READS_AT_ONCE = 16 };
 
+/* One of them on its way. */
+struct some_read {
+    uint64_t khash;
+    enum quick quick;
+    struct found f;
+};
+
+/* Bytes of a record to ask for: what the caller has room for, within reason. The rest of a longer
+ * one comes by the processor's own prefetching. */
+static inline uint32_t bytes_ahead(const struct pmkv_read *read)
+{
+    enum { MOST = 512 };
+    size_t bytes = RECORD_HEADER_BYTES + read->key_bytes + read->buffer_bytes;
+    return bytes < MOST ? (uint32_t)bytes : MOST;
+}
+
 /* Three rounds over a few reads: ask for the buckets, ask for the records under them, read. */
 static void get_some(struct pmkv *kv, struct pmkv_read *reads, size_t count)
 {
-    uint64_t khash[READS_AT_ONCE];
+    struct some_read some[READS_AT_ONCE];
     for (size_t i = 0; i < count; i++) {
         reads[i].value_bytes = 0;
-        reads[i].status = check_key(kv, reads[i].key, reads[i].key_bytes);
+        reads[i].status = PMKV_OK;
+        if (__builtin_expect(!reads[i].key || reads[i].key_bytes - 1 >= QUICK_KEY_MAX, 0))
+            reads[i].status = check_key(kv, reads[i].key, reads[i].key_bytes);
         if (reads[i].status)
             continue;
-        khash[i] = key_hash(reads[i].key, reads[i].key_bytes);
-        index_prefetch(kv->index, khash[i]);
+        some[i].khash = key_hash(reads[i].key, reads[i].key_bytes);
+        bucket_prefetch(kv->index, some[i].khash);
     }
-    for (size_t i = 0; i < count; i++)
-        if (reads[i].status == PMKV_OK)
-            find_prefetch(kv, khash[i], RECORD_HEADER_BYTES + reads[i].key_bytes + GROUP_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        if (reads[i].status)
+            continue;
+        quick_begin(&some[i].f, false);
+        some[i].quick = QUICK_OTHER;
+        if (reads[i].key_bytes <= QUICK_KEY_MAX)
+            some[i].quick = quick_place(kv, some[i].khash, bytes_ahead(&reads[i]), &some[i].f);
+        else
+            find_prefetch(kv, some[i].khash, bytes_ahead(&reads[i]));
+    }
     for (size_t i = 0; i < count; i++) {
         if (reads[i].status)
             continue;
         struct value_sink sink = {.buffer = reads[i].buffer, .capacity = reads[i].buffer_bytes};
-        reads[i].status = get_hashed(kv, reads[i].key, reads[i].key_bytes, khash[i], &sink);
+        reads[i].status = get_found(kv, reads[i].key, reads[i].key_bytes, some[i].khash,
+                                    some[i].quick, &some[i].f, &sink);
         if (reads[i].status == PMKV_OK || reads[i].status == PMKV_E_BUFFER)
             reads[i].value_bytes = sink.bytes;
     }

@@ -172,51 +172,22 @@ static void stripe_count_slots(struct index *ix, uint32_t number, int64_t delta)
 
 void index_prefetch(const struct index *ix, uint64_t hash)
 {
-    __builtin_prefetch(bucket_first(ix, hash), 0, 3);
+    bucket_prefetch(ix, hash);
 }
 
 void index_find_begin(const struct index *ix, uint64_t hash, struct index_find *f)
 {
-    struct index_bucket *first = bucket_first(ix, hash);
-    f->ix = ix;
-    f->hash = hash;
-    f->first = first;
-    f->bucket = first;
-    f->version = control_high(control_observe(first)); /* before any slot */
-    f->matches = bucket_match(first, hash);
-}
-
-/* False: the end, or the chain is no longer the one the search began in. */
-static bool find_hop(struct index_find *f)
-{
-    struct index_bucket *next = bucket_next(f->ix, f->bucket);
-    if (!next || control_high(control_observe(f->first)) != f->version)
-        return false;
-    f->bucket = next;
-    f->matches = bucket_match(next, f->hash);
-    return true;
+    find_begin(ix, hash, f);
 }
 
 bool index_find_next(struct index_find *f, struct slot_ref *out)
 {
-    do {
-        while (f->matches) {
-            _Atomic uint64_t *at = &f->bucket->slots[__builtin_ctz(f->matches)];
-            f->matches &= f->matches - 1;
-            struct slot slot = {slot_observe(at)}; /* it may have changed since it matched */
-            if (slot.v && slot_tag(slot) == (f->hash >> LEVEL_MIN & 0xfffff)) {
-                *out = (struct slot_ref){at, slot};
-                return true;
-            }
-        }
-    } while (find_hop(f));
-    return false;
+    return find_next(f, out);
 }
 
 bool index_find_settled(const struct index_find *f)
 {
-    return control_high(control_observe(f->first)) == f->version &&
-           bucket_first(f->ix, f->hash) == f->first;
+    return find_settled(f);
 }
 
 int index_insert(struct index *ix, uint64_t hash, struct slot slot)

@@ -2,7 +2,7 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Which slots of a bucket have the tag of a hash: the inner loop of every search.
+ * Which slots of a bucket have the tag of a hash: the inner loop of every search; and the search.
  *
  * No branch until all seven slots are compared: which one it is can't be predicted. What counts
  * beyond that is how few instructions wait for the bucket's line to arrive, for they decide how
@@ -74,6 +74,58 @@ static inline uint32_t bucket_match(const struct index_bucket *bucket, uint64_t 
 #else
     return bucket_match_scalar(bucket, hash);
 #endif
+}
+
+/* The search, as index.h promises it. In line for the get, which does little else. */
+
+static inline __attribute__((always_inline)) void bucket_prefetch(const struct index *ix,
+                                                                  uint64_t hash)
+{
+    __builtin_prefetch(bucket_first(ix, hash), 0, 3);
+}
+
+static inline void find_begin(const struct index *ix, uint64_t hash, struct index_find *f)
+{
+    struct index_bucket *first = bucket_first(ix, hash);
+    f->ix = ix;
+    f->hash = hash;
+    f->first = first;
+    f->bucket = first;
+    f->version = control_high(control_observe(first)); /* before any slot */
+    f->matches = bucket_match(first, hash);
+}
+
+/* False: the end, or the chain is no longer the one the search began in. */
+static inline bool find_hop(struct index_find *f)
+{
+    struct index_bucket *next = bucket_next(f->ix, f->bucket);
+    if (!next || control_high(control_observe(f->first)) != f->version)
+        return false;
+    f->bucket = next;
+    f->matches = bucket_match(next, f->hash);
+    return true;
+}
+
+static inline bool find_next(struct index_find *f, struct slot_ref *out)
+{
+    do {
+        while (f->matches) {
+            _Atomic uint64_t *at = &f->bucket->slots[__builtin_ctz(f->matches)];
+            f->matches &= f->matches - 1;
+            struct slot slot = {slot_observe(at)}; /* it may have changed since it matched */
+            if (slot.v && slot_tag(slot) == (f->hash >> LEVEL_MIN & 0xfffff)) {
+                *out = (struct slot_ref){at, slot};
+                return true;
+            }
+        }
+    } while (find_hop(f));
+    return false;
+}
+
+static inline bool find_settled(const struct index_find *f)
+{
+    return control_high(control_observe(f->first)) == f->version &&
+           bucket_first(f->ix, f->hash) == f->first;
 }
 
 #endif

@@ -67,7 +67,7 @@ extern "C" {
     X(E_ACCESS, 7, "permission denied")                                                            \
     X(E_NO_POOL, 8, "there is no such file or device")                                             \
     X(E_NOT_POOL, 9, "the file is not a libpmkv pool")                                             \
-    X(E_VERSION, 10, "the pool was written by a newer format version")                             \
+    X(E_VERSION, 10, "the pool was written in another format version")                             \
     X(E_TRUNCATED, 11, "the file is shorter than the pool it holds")                               \
     X(E_CORRUPT, 12, "too much of the pool is damaged to open it")                                 \
     X(E_IO, 13, "the medium is unavailable; the outcome of a write is unknown")                    \

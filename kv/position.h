@@ -26,8 +26,9 @@ struct log_pos {
 
 /* Shifts that turn positions into places, from the layout. */
 struct pos_shape {
-    uint32_t page_bits, row_bits;
-    uint32_t row_payload; /* bytes a row holds */
+    uint32_t page_bits, row_bits, chunk_bits; /* chunk_bits: of the pages of a chunk */
+    uint32_t row_payload;                     /* bytes a row holds */
+    uint64_t column_bytes;
 };
 
 struct row_place {
@@ -51,6 +52,24 @@ static inline struct row_place pos_place(const struct pos_shape *s, struct log_p
     uint32_t row = pos.v >> (9 + s->page_bits) & ((1u << s->row_bits) - 1);
     uint32_t segment = (uint32_t)(pos.v >> (9 + s->page_bits + s->row_bits)) - 1;
     return (struct row_place){segment, row, page * PAGE_PAYLOAD_BYTES + unit * UNIT_BYTES};
+}
+
+/* The same without a division, for where a place in a row is not needed: segment, offset in the
+ * page, and how far the page is from the segment's first row in column 0. */
+static inline uint32_t pos_segment(const struct pos_shape *s, struct log_pos pos)
+{
+    return (uint32_t)(pos.v >> (9 + s->page_bits + s->row_bits)) - 1;
+}
+static inline uint32_t pos_in_page(struct log_pos pos)
+{
+    return (pos.v & 511) * UNIT_BYTES;
+}
+static inline uint64_t pos_page_off(const struct pos_shape *s, struct log_pos pos)
+{
+    uint64_t page = pos.v >> 9 & ((1u << s->page_bits) - 1);
+    uint64_t row = pos.v >> (9 + s->page_bits) & ((1u << s->row_bits) - 1);
+    uint64_t in_chunk = page & ((1u << s->chunk_bits) - 1);
+    return (page >> s->chunk_bits) * s->column_bytes + ((row << s->chunk_bits | in_chunk) << 12);
 }
 
 static inline bool pos_is_lost(struct log_pos pos)

@@ -12,6 +12,7 @@
 #include "damage.h"
 #include "lane.h"
 #include "lost.h"
+#include "quick.h"
 
 /* --- rebuilding ------------------------------------------------------------------------------- */
 
@@ -368,11 +369,21 @@ again:
     return FIND_NONE;
 }
 
-enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
-                          bool locked, struct found *out)
+enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
+                                 uint64_t khash, bool locked, struct found *out)
 {
     struct wanted w = {key, key_bytes, khash, khash, false, locked};
     return find(kv, &w, out);
+}
+
+enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
+                          bool locked, struct found *out)
+{
+    quick_begin(out, locked);
+    enum quick q = QUICK_OTHER;
+    if (key_bytes <= QUICK_KEY_MAX)
+        q = quick_place(kv, khash, GROUP_BYTES, out);
+    return quick_find(kv, q, key, key_bytes, khash, out);
 }
 
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,

@@ -20,6 +20,7 @@ struct found {
     struct slot_ref ref;
     struct log_pos pos;
     uint64_t generation;
+    uint64_t off; /* of the record in the pool, when it was found by the quick search (quick.h) */
     struct record_header h;
     bool locked;      /* found under the stripe's lock: what is lost is not entered then */
     bool lost;        /* the record is lost; h holds what is known (seq, lengths) or zeros */
@@ -33,6 +34,10 @@ enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM };
  * is queued. */
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out);
+
+/* The same, without the quick search before. */
+enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
+                                 uint64_t khash, bool locked, struct found *out);
 
 /* As find_key for an extent of a long value. */
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,

@@ -22,7 +22,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "../recovery/hash.h"
+#include "../recovery/hash_short.h"
 #include "position.h"
 
 /* On the medium: never renumbered. */
@@ -100,7 +100,7 @@ static inline uint64_t record_packed(uint32_t key_bytes, uint64_t value_bytes)
 /* Key hash of the user's namespace, and of extents (an internal namespace of its own). */
 static inline uint64_t key_hash(const void *key, size_t bytes)
 {
-    return hash64(key, bytes);
+    return hash64_short(key, bytes);
 }
 uint64_t extent_hash(const struct extent_key *key);
 /* Key hash as the index knows it, by type. */
@@ -120,7 +120,7 @@ void record_stamp(struct record_header *h, uint16_t epoch_line, uint64_t khash, 
 static inline bool record_check_holds(const struct record_header *h, uint64_t khash,
                                       uint64_t secret)
 {
-    uint64_t body = hash64((const char *)h + 8, RECORD_HEADER_BYTES - 8);
+    uint64_t body = hash64_of_24((const char *)h + 8);
     uint64_t epoch = h->check_epoch & 0xffff;
     uint64_t check = hash_bind(body + hash_mix(khash) + epoch, secret);
     return (check ^ h->check_epoch) >> 16 == 0;

@@ -106,7 +106,9 @@ static void take_layout(struct pmkv *kv)
     kv->vol.secret = kv->super.secret;
     kv->shape = (struct pos_shape){.page_bits = bits_for(l->row_pages),
                                    .row_bits = bits_for(l->segment_rows),
-                                   .row_payload = l->row_pages * PAGE_PAYLOAD_BYTES};
+                                   .chunk_bits = bits_for(l->chunk_pages),
+                                   .row_payload = l->row_pages * PAGE_PAYLOAD_BYTES,
+                                   .column_bytes = l->column_bytes};
     kv->slots_per_slice = l->segment_rows * l->chunk_pages / l->row_pages;
 }
 
@@ -146,8 +148,10 @@ static int make_memory(struct pmkv *kv)
     kv->segments = calloc(l->segments, sizeof *kv->segments);
     if (!kv->segments)
         return err_fact(-ENOMEM, "no memory for %u segments", l->segments);
-    for (uint32_t i = 0; i < l->segments; i++)
+    for (uint32_t i = 0; i < l->segments; i++) {
+        kv->segments[i].rows_off = layout_slice_off(l, i, 0) + PAGE_BYTES;
         atomic_store(&kv->segments[i].state, SEGMENT_FREE);
+    }
     /* The least a record takes is a line. */
     uint64_t most = (uint64_t)l->segments * segment_payload(kv) / LINE_BYTES * 2;
     int rc = index_new(&kv->index, 0, most);

@@ -80,6 +80,7 @@ struct meta_ref {
 
 struct segment {
     _Atomic uint64_t generation;   /* 0 while free */
+    uint64_t rows_off;             /* pool offset of its rows in column 0; set at open */
     _Atomic uint32_t pins;         /* I13: repairs at work here */
     _Atomic uint32_t rows_durable; /* rows [0, n) are closed and fenced */
     _Atomic uint32_t closed_rows;  /* of those, what the headers say */

@@ -13,7 +13,7 @@
 
 uint64_t hash64_base(const void *bytes, size_t count)
 {
-    return XXH3_64bits(bytes, count);
+    return hash_any(bytes, count);
 }
 
 /* What a stream keeps is the same in all variants: it may begin and end with the plain one. */
@@ -38,7 +38,10 @@ void hash_add_base(struct hash_stream *s, const void *bytes, size_t count)
 
 uint64_t hash_end(const struct hash_stream *s)
 {
-    return XXH3_64bits_digest((const XXH3_state_t *)s);
+    const XXH3_state_t *state = (const XXH3_state_t *)s;
+    if (state->totalLen <= XXH3_MIDSIZE_MAX) /* all of it is still in the buffer */
+        return hash64_base(state->buffer, (size_t)state->totalLen);
+    return XXH3_64bits_digest(state);
 }
 
 /* Start with a variant that always works, so that even an earlier constructor may call it. */

@@ -6,6 +6,11 @@
  * time: from 256 B on the inlined vector forms are 2.5 to 3 times faster than Debian's SSE2
  * library. All give the same result. Seeds are mixed in outside (hash_mix): a seeded XXH3 rebuilds
  * its secret at every call.
+ *
+ * One thing is not as published: 129 to 240 bytes are hashed in the form that XXH3 has for more
+ * than 240. The published one for that range takes 15 multiplications one by one, some 190
+ * instructions that wait for the last line of a record; so many that the processor does not get to
+ * the next read meanwhile (docs/design.md, "What a get costs").
  */
 #ifndef PMKV_RECOVERY_HASH_H
 #define PMKV_RECOVERY_HASH_H
@@ -14,6 +19,7 @@
 #include <stdint.h>
 
 extern uint64_t (*hash64)(const void *bytes, size_t count);
+enum { HASH_LONG_FROM = 129 };
 
 /* The same of bytes that come in pieces: what is copied is hashed while the cache still has it. */
 struct hash_stream {

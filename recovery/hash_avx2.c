@@ -20,7 +20,7 @@
 
 uint64_t hash64_avx2(const void *bytes, size_t count)
 {
-    return XXH3_64bits(bytes, count);
+    return hash_any(bytes, count);
 }
 
 void hash_bind_groups_avx2(const void *bytes, size_t count, uint64_t first, uint64_t step,

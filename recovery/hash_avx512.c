@@ -18,11 +18,6 @@
 
 #include "hash_groups.h"
 
-uint64_t hash64_avx512(const void *bytes, size_t count)
-{
-    return XXH3_64bits(bytes, count);
-}
-
 /* Of 64-bit products of 128 bits, both halves XORed: XXH3_mul128_fold64 for eight. */
 static inline __m512i mul_fold(__m512i a, __m512i b)
 {
@@ -44,6 +39,27 @@ static inline __m512i stripe_add(__m512i acc, const unsigned char *bytes, size_t
     __m512i key = _mm512_xor_si512(data, _mm512_loadu_si512(XXH3_kSecret + secret_at));
     acc = _mm512_add_epi64(acc, _mm512_shuffle_epi32(data, _MM_PERM_BADC));
     return _mm512_add_epi64(acc, _mm512_mul_epu32(key, _mm512_srli_epi64(key, 32)));
+}
+
+/* hash_stripes of up to a block, in one register. */
+static inline uint64_t hash_in_register(const unsigned char *bytes, size_t count)
+{
+    static const _Alignas(64) xxh_u64 start[8] = XXH3_INIT_ACC;
+    __m512i sum = _mm512_load_si512(start);
+    size_t at = 0;
+    for (; at + HASH_STRIPE_BYTES < count; at += HASH_STRIPE_BYTES)
+        sum = stripe_add(sum, bytes + at, at / 8);
+    sum = stripe_add(sum, bytes + count - HASH_STRIPE_BYTES, HASH_LAST_SECRET);
+    _Alignas(64) xxh_u64 acc[8];
+    _mm512_store_si512(acc, sum);
+    return XXH3_mergeAccs(acc, XXH3_kSecret + HASH_MERGE_SECRET, count * XXH_PRIME64_1);
+}
+
+uint64_t hash64_avx512(const void *bytes, size_t count)
+{
+    enum { BLOCK_BYTES = 1024 };
+    return count >= HASH_LONG_FROM && count <= BLOCK_BYTES ? hash_in_register(bytes, count)
+                                                           : XXH3_64bits(bytes, count);
 }
 
 /* The accumulators of a group, with the secret they are merged with. */

@@ -184,7 +184,7 @@ FUNC mc_x86_load_avx512
     xorl %eax, %eax
 .Lload_avx512_start:
     cmpq $64, %rdx
-    jb 3f
+    jb 5f
     cmpq $256, %rdx
     jb 2f
 1:  vmovdqu64 (%rsi,%rax), %zmm16
@@ -206,15 +206,19 @@ FUNC mc_x86_load_avx512
     vmovdqu64 %zmm16, (%rdi,%rax)
     movq %rcx, %rax
     jmp 2b
-3:  movq %rdx, %rcx
-    subq %rax, %rcx
-    jz 4f
+3:  cmpq %rdx, %rax
+    je 4f
+    vmovdqu64 -64(%rsi,%rdx), %zmm16 /* a masked store is not forwarded to the loads of a hash */
+    vmovdqu64 %zmm16, -64(%rdi,%rdx)
+4:  movq %rdx, %rax
+    ret
+5:  movq %rdx, %rcx
     movq $-1, %r8
     bzhiq %rcx, %r8, %r8
     kmovq %r8, %k1
-    vmovdqu8 (%rsi,%rax), %zmm16{%k1}{z}
-    vmovdqu8 %zmm16, (%rdi,%rax){%k1}
-4:  movq %rdx, %rax
+    vmovdqu8 (%rsi), %zmm16{%k1}{z}
+    vmovdqu8 %zmm16, (%rdi){%k1}
+    movq %rdx, %rax
     ret
 .Lload_avx512_end:
     EXTAB .Lload_avx512_start, .Lload_avx512_end, mc_x86_finish

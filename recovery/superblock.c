@@ -127,13 +127,13 @@ enum copy_verdict superblock_judge(const struct superblock *sb, uint64_t off, st
                  (unsigned long long)sb->check, (unsigned long long)computed);
         return COPY_TORN;
     }
-    if (sb->format_version > FORMAT_VERSION) {
-        err_fact(-EINVAL, "format version %u is newer than %d", sb->format_version, FORMAT_VERSION);
-        return COPY_NEWER;
-    }
     if (sb->format_version < 1) {
         err_fact(-EINVAL, "format version 0 does not exist");
         return COPY_BROKEN;
+    }
+    if (sb->format_version != FORMAT_VERSION) {
+        err_fact(-EINVAL, "format version %u is not %d", sb->format_version, FORMAT_VERSION);
+        return COPY_NEWER;
     }
     return check_content(sb, off, layout) == 0 ? COPY_VALID : COPY_BROKEN;
 }

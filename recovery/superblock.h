@@ -6,7 +6,7 @@
  *   1. its magic is SUPERBLOCK_MAGIC,
  *   2. its check is the XXH3-64 of all its 4096 bytes with the check field taken as zero, bound to
  * its pool offset,
- *   3. its format version is known (in every version the first 48 bytes mean the same),
+ *   3. its format version is FORMAT_VERSION (in every version the first 48 bytes mean the same),
  *   4. reserved bytes and unused tails are zero, `clean` is 0 or 1, tails stay inside the pool,
  *   5. layout_compute takes its sizes and puts copy number `copy` where this one was found.
  * I9: one copy is written per fence, oldest first; the highest valid version wins.
@@ -22,7 +22,7 @@
 struct media;
 
 #define SUPERBLOCK_MAGIC 0x4c4f4f50564b4d50ull /* "PMKVPOOL" in the file */
-enum { FORMAT_VERSION = 4, SUPERBLOCK_MAX_TAILS = 128 };
+enum { FORMAT_VERSION = 5, SUPERBLOCK_MAX_TAILS = 128 };
 
 /* Where a lane's open row ended at a clean close; used while `clean`. */
 struct lane_tail {
@@ -65,7 +65,7 @@ _Static_assert(sizeof(struct superblock) == 4096, "one page, no padding");
 enum superblock_found {
     SUPERBLOCK_FOUND = 0,
     SUPERBLOCK_FOREIGN,   /* no copy has the magic */
-    SUPERBLOCK_NEWER,     /* a valid-looking copy of a newer format version */
+    SUPERBLOCK_NEWER,     /* a valid-looking copy of another format version */
     SUPERBLOCK_TRUNCATED, /* a valid copy says the pool is larger than the file */
     SUPERBLOCK_DAMAGED,   /* magic was seen, but no copy is valid */
 };

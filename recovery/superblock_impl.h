@@ -12,7 +12,7 @@ enum copy_verdict {
     COPY_VALID = 0,
     COPY_NO_MAGIC, /* rule 1 */
     COPY_TORN,     /* rule 2 */
-    COPY_NEWER,    /* rule 3; rules 1 and 2 hold */
+    COPY_NEWER,    /* rule 3, or older; rules 1 and 2 hold */
     COPY_BROKEN,   /* rules 3 to 5 */
 };
 

@@ -98,7 +98,7 @@ else
     remember newer
     expect_all 4 "a pool of a newer format version" newer
     is_untouched newer "every verb"
-    err_has 'newer format version'
+    err_has 'another format version'
 fi
 
 cp pool zeroed

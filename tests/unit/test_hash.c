@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* hash64 is XXH3-64, whichever vectors it uses, and so is a stream. */
+/* hash64 is XXH3-64, whichever vectors it uses, and so is a stream; but 129 to 240 bytes are hashed
+ * as XXH3 hashes more. */
 
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 
 #include "recovery/hash.h"
 #include "recovery/hash_impl.h"
+#include "recovery/hash_short.h"
 #include "support/rng.h"
 
 /* XXH3 has a path of its own for up to 16, 128 and 240 bytes, then blocks of 1024. */
@@ -21,13 +23,14 @@ struct known {
     uint64_t hash;
 };
 
-/* From libxxhash.so 0.8.1, over the first `count` bytes of known_bytes(). */
+/* From libxxhash.so 0.8.1, over the first `count` bytes of known_bytes(); of 129 to 240 bytes from
+ * XXH3_hashLong_64b_internal of its xxhash.h. */
 static const struct known known[] = {
     {0, 0x2d06800538d394c2ull},    {1, 0xf319fe2bdfcdfebdull},    {3, 0xa107bb65b715c89bull},
     {4, 0x509f0567aa8a3123ull},    {8, 0xb1433dc39b7f946eull},    {9, 0xfe2542440b36ddc7ull},
     {16, 0x715189ff3dcdcff6ull},   {17, 0x7d33163b8af0179cull},   {64, 0x0991d97cd58dd82dull},
-    {128, 0xee847f7fcef4ddbcull},  {129, 0x7e3e7b750239d4fcull},  {192, 0xc7fadfbe65d004f6ull},
-    {240, 0x44089a144aade02dull},  {241, 0xed93572e52acac83ull},  {256, 0x5356e48742805b6aull},
+    {128, 0xee847f7fcef4ddbcull},  {129, 0x247ae2388e9db9bfull},  {192, 0x2c3b11cb66c169dbull},
+    {240, 0x20bc2661e59b77d1ull},  {241, 0xed93572e52acac83ull},  {256, 0x5356e48742805b6aull},
     {512, 0xd24bcbd9dfefec5bull},  {1024, 0xf9bf1ee035a040acull}, {1025, 0x70a447382d332cf9ull},
     {4032, 0x1f477d4748634f9cull}, {4096, 0x8de76fdd779a5067ull}, {5000, 0xd37060becfa14582ull}};
 
@@ -65,6 +68,31 @@ Test(hash, the_chosen_variant_gives_the_published_values)
         cr_assert_eq(got, known[i].hash, "%zu bytes: %016" PRIx64 ", expected %016" PRIx64,
                      known[i].count, got, known[i].hash);
     }
+}
+
+/* The base itself, of which all variants are copies: against xxhash.h. */
+Test(hash, the_base_is_xxh3_and_its_long_form_from_129_bytes)
+{
+    static uint8_t bytes[LONGEST];
+    random_bytes(bytes, sizeof bytes);
+    for (size_t count = 0; count <= LONGEST; count++) {
+        bool is_long = count >= HASH_LONG_FROM;
+        uint64_t expected =
+            is_long ? XXH3_hashLong_64b_internal(bytes, count, XXH3_kSecret, sizeof XXH3_kSecret,
+                                                 XXH3_accumulate_512, XXH3_scrambleAcc)
+                    : XXH3_64bits(bytes, count);
+        uint64_t got = hash64_base(bytes, count);
+        cr_assert_eq(got, expected, "%zu bytes: %016" PRIx64 ", expected %016" PRIx64, count, got,
+                     expected);
+    }
+}
+
+Test(hash, the_ones_in_line_equal_the_base)
+{
+    assert_same_as_base(hash64_short, "hash64_short");
+    uint8_t bytes[24];
+    random_bytes(bytes, sizeof bytes);
+    cr_assert_eq(hash64_of_24(bytes), hash64_base(bytes, 24));
 }
 
 Test(hash, the_chosen_variant_equals_the_base)

@@ -97,6 +97,7 @@ Test(superblock, content_is_checked_although_the_check_is_right)
     cr_assert(superblock_valid(copy_of(&p, 0), 0, NULL), "%s", err_message());
     WITH(sb.magic++);
     WITH(sb.format_version = 0);
+    WITH(sb.format_version = FORMAT_VERSION - 1);
     WITH(sb.format_version = FORMAT_VERSION + 1);
     WITH(sb.copy = 1);
     WITH(sb.copy = ~0u);

@@ -112,6 +112,18 @@ Test(superblock, a_newer_format_is_not_touched)
     }
 }
 
+Test(superblock, an_older_format_is_not_touched_either)
+{
+    struct sb_pool p;
+    sb_pool_init(&p);
+    struct superblock older = stored(&p, 0);
+    older.format_version = FORMAT_VERSION - 1;
+    for (uint32_t i = 0; i < SUPERBLOCK_COPIES; i++)
+        plant(&p, &older, p.layout.superblock_off[i], i);
+    assert_finds(&p, SUPERBLOCK_NEWER, 0, "all copies");
+    sb_pool_free(&p);
+}
+
 /* Copy 0 says whose pool it is, also when a newer program wrote it. */
 Test(superblock, a_newer_format_of_another_pool_counts_where_copy_0_is_its)
 {

@@ -23,7 +23,7 @@
     X(NOT_FOUND, 1, "the key is not in the store, or not as --if-... demands")                     \
     X(USAGE, 2, "wrong arguments or input")                                                        \
     X(CANNOT_OPEN, 3, "cannot open: missing, permission, in use, medium unavailable")              \
-    X(NOT_POOL, 4, "not a pool, a newer format, truncated, or damaged beyond opening")             \
+    X(NOT_POOL, 4, "not a pool, another format, truncated, or damaged beyond opening")             \
     X(REPAIRED, 5, "damage was found; all of it is repaired or can be repaired")                   \
     X(LOST, 6, "data is lost")                                                                     \
     X(FULL, 7, "the pool or the file system is full")                                              \
