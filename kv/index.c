@@ -89,6 +89,15 @@ int index_new(struct index **out, uint64_t expected, uint64_t max_slots)
     return 0;
 }
 
+void index_expect(struct index *ix, uint64_t slots)
+{
+    uint64_t count =
+        min_u64(buckets_for(min_u64(slots, 1ull << SLOT_POSITION_BITS)), ix->bucket_limit);
+    assert(index_slot_count(ix) == 0);
+    if (count > count_observe(ix))
+        count_publish(ix, count);
+}
+
 void index_free(struct index **ix)
 {
     if (!*ix)
@@ -188,6 +197,12 @@ bool index_find_next(struct index_find *f, struct slot_ref *out)
 bool index_find_settled(const struct index_find *f)
 {
     return find_settled(f);
+}
+
+void index_prefetch_insert(const struct index *ix, uint64_t hash)
+{
+    __builtin_prefetch(bucket_first(ix, hash), 1, 3);
+    __builtin_prefetch(&ix->stripes[index_stripe(hash)], 1, 3);
 }
 
 int index_insert(struct index *ix, uint64_t hash, struct slot slot)

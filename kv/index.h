@@ -81,6 +81,9 @@ struct index_bucket;
  * that, some 18 B a slot, touched as it is used; with more slots it goes on, with longer chains).
  * Positions are never 0. 0 or -ENOMEM with a fact. */
 int index_new(struct index **out, uint64_t expected, uint64_t max_slots);
+/* Before the first insert, when nobody else has the index: as many slots are about to come. It only
+ * saves growing. */
+void index_expect(struct index *ix, uint64_t slots);
 void index_free(struct index **ix);
 uint64_t index_dram_bytes(const struct index *ix);
 uint64_t index_slot_count(const struct index *ix);
@@ -100,6 +103,8 @@ uint64_t index_keys(const struct index *ix);
 uint64_t *index_last_number(struct index *ix, uint32_t stripe);
 
 void index_prefetch(const struct index *ix, uint64_t hash);
+/* Also the stripe, both to be stored to. */
+void index_prefetch_insert(const struct index *ix, uint64_t hash);
 
 /* One candidate: where the slot is and what it held when it was read (acquire). */
 struct slot_ref {

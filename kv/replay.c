@@ -375,111 +375,11 @@ static int pass_own_records(struct replay *r)
     return rc;
 }
 
-/* --- pass: index ------------------------------------------------------------------------------ */
-
-/* Parts behind the last one are of a summary that was begun before a crash and was longer. */
-static void drop_parts_from(struct pmkv *kv, struct segment *s, uint32_t from)
-{
-    while (s->part_count > from)
-        meta_drop(kv, s->parts[--s->part_count]);
-}
-
-static int add_entry(void *list, const struct entry *e)
-{
-    return entries_add(list, e);
-}
-
-/* Adds the entries of part `i` to the list; -EIO: it cannot be read. */
-static int part_entries(struct pmkv *kv, struct segment *s, uint32_t i, struct entries *list,
-                        uint64_t *count)
-{
-    uint8_t *record;
-    const uint8_t *value;
-    uint32_t bytes;
-    if (read_own_value(kv, s->parts[i].pos, &record, &value, &bytes))
-        return -EIO;
-    uint32_t before = list->count;
-    int rc = summary_part_foreach(value, bytes, add_entry, list);
-    *count += list->count - before;
-    free(record);
-    return rc;
-}
-
-/* Reads the parts of a summary into a list; false when they do not hold as many entries as the
- * header (after a clean close: the table) says. */
-static bool summary_complete(struct pmkv *kv, uint32_t segment, struct entries *list, int *rc)
-{
-    struct segment *s = &kv->segments[segment];
-    uint64_t count = 0;
-    uint32_t i = 0;
-    for (; i < s->part_count && count < s->records; i++) {
-        int part = part_entries(kv, s, i, list, &count);
-        if (part == -ENOMEM)
-            *rc = part;
-        if (part)
-            return false;
-    }
-    drop_parts_from(kv, s, i);
-    return count == s->records;
-}
-
-/* In batches that first ask for all their buckets, then for what stands under the slots there: one
- * after the other, waiting for those lines would be most of what an open does. */
-static int enter_entries(struct replay *r, uint32_t segment, const struct entries *from)
-{
-    enum { BATCH = 32 };
-    struct entry batch[BATCH];
-    struct entries_reader reader = {.bytes = from->bytes, .used = from->used};
-    uint32_t count;
-    int rc = 0;
-    do {
-        for (count = 0; count < BATCH && entries_next(&reader, &batch[count]) == 1; count++)
-            index_prefetch(r->kv->index, batch[count].hash);
-        for (uint32_t i = 0; i < count; i++)
-            find_prefetch(r->kv, batch[i].hash, RECORD_HEADER_BYTES + batch[i].key_bytes);
-        for (uint32_t i = 0; i < count && rc == 0; i++)
-            rc = replay_enter(r, segment, &batch[i]);
-    } while (count == BATCH && rc == 0);
-    return rc;
-}
-
-static int enter_segment(struct replay *r, uint32_t segment)
-{
-    struct pmkv *kv = r->kv;
-    struct segment *s = &kv->segments[segment];
-    struct entries list = {0};
-    bool sealed = atomic_load(&s->state) == SEGMENT_SEALED;
-    int rc = 0;
-    bool from_parts =
-        (sealed || r->clean) && s->pending.count == 0 && summary_complete(kv, segment, &list, &rc);
-    if (rc == 0 && !from_parts) {
-        /* No whole summary: the records themselves, and they are summed up anew. */
-        entries_clear(&list);
-        drop_parts_from(kv, s, 0);
-        s->records = 0;
-        s->summarised = false;
-        if (s->pending.count == 0)
-            rc = segment_scan(kv, segment, &s->pending);
-    }
-    const struct entries *from = from_parts ? &list : &s->pending; /* unreached: gcc asks above */
-    if (rc == 0)
-        rc = enter_entries(r, segment, from);
-    entries_free(&list);
-    return rc;
-}
+/* --- passes: index, long values, lost --------------------------------------------------------- */
 
 static int pass_index(struct replay *r)
 {
-    struct pmkv *kv = r->kv;
-    int rc = 0;
-    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++) {
-        if (kind_is_log(kv->segments[i].kind))
-            rc = enter_segment(r, i);
-        if (kv->opts.progress && i % 16 == 0 &&
-            kv->opts.progress(kv->opts.progress_arg, "index", i, kv->vol.layout.segments))
-            rc = -ECANCELED;
-    }
-    return rc;
+    return replay_fill_index(r);
 }
 
 static int pass_long_values(struct replay *r)
@@ -607,9 +507,7 @@ static void replay_free(struct replay *r)
     free(r->candidate);
     free(r->merged);
     free(r->twins);
-    free(r->extents.list);
-    free(r->manifests.list);
-    free(r->tombstones.list);
+    notes_free(&r->notes);
     row_image_free(&r->image);
 }
 

@@ -29,6 +29,9 @@ struct notes {
     struct noted *list;
     uint32_t count, capacity;
 };
+struct all_notes {
+    struct notes extents, manifests, tombstones;
+};
 
 struct replay {
     struct pmkv *kv;
@@ -37,12 +40,16 @@ struct replay {
     uint8_t *payload, *candidate, *merged; /* of one row each */
     struct twin_page *twins;
     uint32_t twin_count, twin_capacity;
-    struct notes extents, manifests, tombstones;
-    uint64_t work_done, work_total;
+    struct all_notes notes;
 };
 
 /* Runs all passes; `clean`: the superblock said so. 0 or -errno. */
 int replay_run(struct pmkv *kv, bool clean);
+
+/* --- summaries (replay_summary.c) ------------------------------------------------------------- */
+
+/* Fills the index: from summaries, else from the records themselves. 0, -ENOMEM, -ECANCELED. */
+int replay_fill_index(struct replay *r);
 
 /* --- rows (replay_row.c) ---------------------------------------------------------------------- */
 
@@ -64,8 +71,14 @@ void row_buf_free(struct row_buf *buf);
 
 /* --- index (replay_index.c) ------------------------------------------------------------------- */
 
-/* Enters the record an entry names, unless a newer one is there. 0 or -ENOMEM. */
-int replay_enter(struct replay *r, uint32_t segment, const struct entry *e);
+/* Enters the record an entry names, unless a newer one is there; what comes of it does not depend
+ * on the order of entries. What it takes in its segment is added to `units`, for the caller to
+ * count. May run in several threads, with notes of their own. 0 or -ENOMEM. */
+int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, const struct entry *e,
+                 int64_t *units);
+/* Moves the notes of a thread to the others. 0 or -ENOMEM. */
+int notes_join(struct all_notes *to, const struct all_notes *from);
+void notes_free(struct all_notes *n);
 /* Drops pieces whose manifest does not count. */
 int replay_drop_orphans(struct replay *r);
 /* Marks the slots of lost records; drops entries that a newer record voids. */

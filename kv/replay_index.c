@@ -2,7 +2,8 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /* Building the index from entries. The highest sequence number of a key wins; every other put of it
- * on the medium is an older version its slot counts (I8). */
+ * on the medium is an older version its slot counts (I8). Of two copies with one number, as the
+ * cleaner leaves them in a crash, the readable one serves, else the one at the lower place. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,30 @@ static int note(struct notes *n, struct noted noted)
     }
     n->list[n->count++] = noted;
     return 0;
+}
+
+static int notes_append(struct notes *to, const struct notes *from)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < from->count && rc == 0; i++)
+        rc = note(to, from->list[i]);
+    return rc;
+}
+
+int notes_join(struct all_notes *to, const struct all_notes *from)
+{
+    int rc = notes_append(&to->extents, &from->extents);
+    if (rc == 0)
+        rc = notes_append(&to->manifests, &from->manifests);
+    return rc ? rc : notes_append(&to->tombstones, &from->tombstones);
+}
+
+void notes_free(struct all_notes *n)
+{
+    free(n->extents.list);
+    free(n->manifests.list);
+    free(n->tombstones.list);
+    *n = (struct all_notes){0};
 }
 
 /* What stands under a slot that may be of the same key. */
@@ -115,51 +140,113 @@ static int64_t standing_units(const struct record_header *h)
     return (int64_t)units_of(record_packed(h->key_bytes, h->value_bytes));
 }
 
-static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos, int64_t units)
+static bool record_readable(struct pmkv *kv, struct log_pos pos)
+{
+    uint8_t *record;
+    if (read_record(kv, pos, pos_generation(kv, pos), &record) != FIND_HIT)
+        return false;
+    free(record);
+    return true;
+}
+
+/* Of two copies with one number: does this one serve in the place of what stands? Entries that come
+ * in order of their places find the lower one standing. */
+static bool copy_serves(struct pmkv *kv, const struct entry *e, struct log_pos pos,
+                        const struct standing *st)
+{
+    if (e->seq != st->h.seq)
+        return false;
+    return st->unreadable || (pos.v < slot_position(st->ref.slot) && record_readable(kv, pos));
+}
+
+/* Takes what stands from the live bytes of its segment. */
+static void standing_leaves(struct pmkv *kv, const struct standing *st)
+{
+    struct log_pos pos = {slot_position(st->ref.slot)};
+    live_add(kv, pos_place(&kv->shape, pos).segment, -standing_units(&st->h));
+}
+
+/* `units`: of the record; 0 when it does not become the one that counts. */
+static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos, int64_t *units)
 {
     struct standing st;
-    bool found;
-    uint32_t stripe = index_stripe(e->hash), segment = pos_place(&kv->shape, pos).segment;
+    bool found, version = record_is_version(e->type);
+    uint32_t stripe = index_stripe(e->hash);
     int rc = find_standing(kv, e, &st, &found);
     if (rc) /* unreached: as in read_standing */
         return rc;
     if (!found) {
         rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
-        if (rc == 0) { /* unreached: the index has room for what it was sized for */
-            live_add(kv, segment, units);
-            index_keys_add(kv->index, stripe, record_is_version(e->type));
-        }
+        if (rc == 0) /* unreached: the index has room for what it was sized for */
+            index_keys_add(kv->index, stripe, version);
         return rc;
     }
     uint32_t older = slot_older(st.ref.slot);
     if (e->seq > st.h.seq) {
-        uint32_t before =
-            pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment;
         index_replace(kv->index, &st.ref,
                       slot_make(pos.v, older + record_is_version(st.h.type), e->hash));
-        live_add(kv, before, -standing_units(&st.h));
-        live_add(kv, segment, units);
-        index_keys_add(kv->index, stripe,
-                       record_is_version(e->type) - record_is_version(st.h.type));
-    } else if (record_is_version(e->type)) {
-        /* Two copies with one number, as the cleaner leaves them in a crash: the readable one
-         * serves. */
-        bool other = e->seq == st.h.seq && st.unreadable;
-        uint64_t at = other ? pos.v : slot_position(st.ref.slot);
-        if (other) {
-            live_add(kv,
-                     pos_place(&kv->shape, (struct log_pos){slot_position(st.ref.slot)}).segment,
-                     -standing_units(&st.h));
-            live_add(kv, segment, units);
-        }
-        index_replace(kv->index, &st.ref, slot_with(st.ref.slot, at, older + 1));
+        index_keys_add(kv->index, stripe, version - record_is_version(st.h.type));
+        standing_leaves(kv, &st);
+        return 0;
     }
+    bool serves = version && copy_serves(kv, e, pos, &st);
+    if (version)
+        index_replace(
+            kv->index, &st.ref,
+            slot_with(st.ref.slot, serves ? pos.v : slot_position(st.ref.slot), older + 1));
+    if (serves)
+        standing_leaves(kv, &st);
+    else
+        *units = 0;
     return 0;
 }
 
-int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
+/* A copy of the cleaner's may stand beside it. */
+static int enter_extent(struct pmkv *kv, const struct entry *e, const struct noted *n,
+                        struct notes *extents, int64_t *units)
 {
-    struct pmkv *kv = r->kv;
+    struct standing st;
+    bool found;
+    int rc = find_standing(kv, e, &st, &found);
+    bool serves = rc == 0 && found && copy_serves(kv, e, n->pos, &st);
+    if (rc == 0 && (!found || serves)) /* unreached: memory runs out in find_standing */
+        rc = note(extents, *n);
+    if (rc || (found && !serves)) {
+        *units = 0;
+        return rc;
+    }
+    if (!found)
+        return index_insert(kv->index, e->hash, slot_make(n->pos.v, 0, e->hash));
+    index_replace(kv->index, &st.ref, slot_with(st.ref.slot, n->pos.v, 0));
+    standing_leaves(kv, &st);
+    return 0;
+}
+
+static int enter_locked(struct pmkv *kv, struct all_notes *notes, const struct entry *e,
+                        struct noted *n, int64_t *units)
+{
+    struct extent_key key;
+    switch (e->type) {
+    case RECORD_EXTENT:
+        if (e->key_bytes != sizeof key) { /* unreached: as in replay_enter */
+            *units = 0;
+            return 0;
+        }
+        memcpy(&key, e->key, sizeof key);
+        n->value_id = key.value_id;
+        return enter_extent(kv, e, n, &notes->extents, units);
+    case RECORD_META: /* unreached: segments of the log have neither in their summaries */
+    case RECORD_COMMIT:
+        *units = 0;
+        return 0;
+    default:
+        return enter_key(kv, e, n->pos, units);
+    }
+}
+
+int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, const struct entry *e,
+                 int64_t *units)
+{
     uint32_t row = (uint32_t)(e->start / row_payload(kv)); /* unreached: as below */
     uint32_t offset = (uint32_t)(e->start % row_payload(kv));
     /* unreached: an entry in a summary that holds is of a record that was there. */
@@ -171,34 +258,19 @@ int replay_enter(struct replay *r, uint32_t segment, const struct entry *e)
     struct log_pos pos = pos_make(&kv->shape, (struct row_place){segment, row, offset});
     uint64_t packed = record_packed(e->key_bytes, e->value_bytes);
     struct noted n = {.hash = e->hash, .pos = pos, .units = (uint32_t)units_of(packed)};
-    uint32_t stripe = index_stripe(e->hash);
+    int64_t taken = n.units;
     int rc = 0;
     if (e->type == RECORD_MANIFEST)
-        rc = note(&r->manifests, n);
+        rc = note(&notes->manifests, n);
     else if (e->type == RECORD_TOMBSTONE)
-        rc = note(&r->tombstones, n);
-    index_lock(kv->index, stripe);
-    if (rc == 0 && e->type == RECORD_EXTENT) {
-        struct extent_key key;
-        memcpy(&key, e->key, sizeof key);
-        n.value_id = key.value_id;
-        struct standing st;
-        bool found;
-        rc = find_standing(kv, e, &st, &found); /* a copy of the cleaner's may stand beside it */
-        /* unreached: memory runs out in find_standing. */
-        if (rc == 0 && !found) {
-            rc = note(&r->extents, n);
-            if (rc == 0)
-                rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
-            if (rc == 0) /* unreached: the index has room for what it was sized for */
-                live_add(kv, segment, n.units);
-        }
-        /* unreached: segments of the log have neither of these in their summaries. */
-    } else if (rc == 0 && e->type != RECORD_META && e->type != RECORD_COMMIT) {
-        rc = enter_key(kv, e, pos, n.units);
-    }
-    index_unlock(kv->index, stripe);
+        rc = note(&notes->tombstones, n);
+    index_lock(kv->index, index_stripe(e->hash));
+    if (rc == 0)
+        rc = enter_locked(kv, notes, e, &n, &taken);
+    index_unlock(kv->index, index_stripe(e->hash));
     index_grow_step(kv->index);
+    if (rc == 0)
+        *units += taken;
     return rc;
 }
 
@@ -224,14 +296,14 @@ static void drop_slot(struct pmkv *kv, const struct noted *n)
 int replay_drop_orphans(struct replay *r)
 {
     struct pmkv *kv = r->kv;
-    uint64_t *ids = malloc((r->manifests.count + 1) * sizeof *ids);
+    uint64_t *ids = malloc((r->notes.manifests.count + 1) * sizeof *ids);
     uint32_t count = 0;
     if (!ids)
         return -ENOMEM;
-    for (uint32_t i = 0; i < r->manifests.count; i++) {
+    for (uint32_t i = 0; i < r->notes.manifests.count; i++) {
         struct slot_ref ref;
         uint8_t *record;
-        const struct noted *n = &r->manifests.list[i];
+        const struct noted *n = &r->notes.manifests.list[i];
         if (!index_find_position(kv->index, n->hash, n->pos.v, &ref))
             continue;
         uint64_t generation = pos_generation(kv, n->pos);
@@ -250,21 +322,21 @@ int replay_drop_orphans(struct replay *r)
         free(record);
     }
     qsort(ids, count, sizeof *ids, compare_ids);
-    for (uint32_t i = 0; i < r->extents.count; i++)
-        if (!bsearch(&r->extents.list[i].value_id, ids, count, sizeof *ids, compare_ids))
-            drop_slot(kv, &r->extents.list[i]);
+    for (uint32_t i = 0; i < r->notes.extents.count; i++)
+        if (!bsearch(&r->notes.extents.list[i].value_id, ids, count, sizeof *ids, compare_ids))
+            drop_slot(kv, &r->notes.extents.list[i]);
     free(ids);
     return 0;
 }
 
 void replay_drop_tombstones(struct replay *r)
 {
-    for (uint32_t i = 0; i < r->tombstones.count; i++) {
+    for (uint32_t i = 0; i < r->notes.tombstones.count; i++) {
         struct slot_ref ref;
-        if (index_find_position(r->kv->index, r->tombstones.list[i].hash,
-                                r->tombstones.list[i].pos.v, &ref) &&
+        if (index_find_position(r->kv->index, r->notes.tombstones.list[i].hash,
+                                r->notes.tombstones.list[i].pos.v, &ref) &&
             slot_older(ref.slot) == 0)
-            drop_slot(r->kv, &r->tombstones.list[i]);
+            drop_slot(r->kv, &r->notes.tombstones.list[i]);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../recovery/group.h"
 #include "../recovery/media.h"
 #include "lane.h"
 #include "lost.h"
@@ -184,7 +185,7 @@ void gathering_free(struct gathering *g)
     *g = (struct gathering){0};
 }
 
-/* --- a segment -------------------------------------------------------------------------------- */
+/* --- a row, from wherever it is --------------------------------------------------------------- */
 
 static int gather_parsed(void *arg, const struct parsed *p)
 {
@@ -212,6 +213,117 @@ static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_imag
     row_flatten(kv, image, payload);
 }
 
+static bool row_in_memory(struct pmkv *kv, struct row_ref ref)
+{
+    struct row_buf *buf;
+    struct lane *lane = lane_holding(kv, ref, &buf);
+    if (lane)
+        lane_unlock(lane);
+    return lane != NULL;
+}
+
+/* --- a segment of the store's own records ----------------------------------------------------- */
+
+/* Header and key of one of them. */
+struct own_head {
+    struct record_header h;
+    uint8_t key[24];
+};
+
+/* Copies payload of a row that no lane has; what cannot be read is nobody's damage yet. */
+static bool peek(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes)
+{
+    for (uint8_t *to = dst; bytes > 0;) {
+        uint32_t in = place.offset % PAGE_PAYLOAD_BYTES, left = PAGE_PAYLOAD_BYTES - in;
+        uint32_t part = left < bytes ? left : bytes;
+        uint64_t page = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
+                                             place.offset / PAGE_PAYLOAD_BYTES);
+        if (media_load(kv->vol.media, page + in, to, part) != part)
+            return false;
+        to += part;
+        place.offset += part;
+        bytes -= part;
+    }
+    return true;
+}
+
+/* Do the checks say that there is nothing from here on to the end of the page? */
+static bool page_ends(struct pmkv *kv, struct row_ref ref, uint32_t at)
+{
+    static const uint8_t zeros[PAGE_PAYLOAD_BYTES];
+    _Alignas(LINE_BYTES) uint8_t page[PAGE_BYTES];
+    uint32_t number = at / PAGE_PAYLOAD_BYTES, in = at % PAGE_PAYLOAD_BYTES;
+    uint64_t off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, number);
+    uint16_t good, absent;
+    if (media_load(kv->vol.media, off, page, sizeof page) != sizeof page)
+        return false;
+    page_verify(page, group_secret(kv->vol.secret, ref.generation, off / PAGE_BYTES), &good,
+                &absent);
+    for (uint32_t g = in / GROUP_BYTES; g < PAGE_GROUPS; g++) {
+        uint32_t from = g * GROUP_BYTES < in ? in : g * GROUP_BYTES;
+        uint32_t to = g * GROUP_BYTES + group_bytes(g);
+        if (!(absent >> g & 1) && (!(good >> g & 1) || memcmp(page + from, zeros, to - from) != 0))
+            return false;
+    }
+    return true;
+}
+
+static bool head_holds(struct pmkv *kv, struct row_ref ref, const struct own_head *head,
+                       const struct parsed *p)
+{
+    return head->h.type == RECORD_META && head->h.key_bytes == sizeof head->key &&
+           record_shape_holds(&head->h, row_payload(kv) - p->offset) &&
+           record_check_holds(&head->h, hash64(head->key, sizeof head->key),
+                              record_secret(kv->vol.secret, ref.generation, p->pos));
+}
+
+/* Gathers a row's records by their heads alone: their values are read when they are wanted. False
+ * when something is not as it should be: then the row is to be read whole. */
+static bool gather_heads(struct gathering *g, struct row_ref ref, int *rc)
+{
+    struct pmkv *kv = g->kv;
+    uint32_t at = 0, all = row_payload(kv);
+    struct own_head head;
+    while (at + sizeof head <= all && *rc == 0) {
+        struct row_place place = {ref.segment, ref.row, at};
+        struct parsed p = {.offset = at, .pos = pos_make(&kv->shape, place), .key = head.key};
+        if (!peek(kv, place, &head, sizeof head))
+            return false;
+        if (head_holds(kv, ref, &head, &p)) {
+            p.h = head.h;
+            *rc = gathering_add(g, &p);
+            at += (uint32_t)record_packed(p.h.key_bytes, p.h.value_bytes);
+        } else if (at % LINE_BYTES != 0) {
+            at += UNIT_BYTES; /* padding */
+        } else {
+            break;
+        }
+    }
+    for (; at < all; at = (at / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES)
+        if (!page_ends(kv, ref, at))
+            return false;
+    return true;
+}
+
+/* --- a segment -------------------------------------------------------------------------------- */
+
+static int gather_row(struct gathering *g, struct row_ref ref, struct row_image *image,
+                      uint8_t *payload)
+{
+    struct pmkv *kv = g->kv;
+    uint32_t count = g->count;
+    size_t keys_used = g->keys_used;
+    int rc = 0;
+    if (kv->segments[ref.segment].kind == KIND_META && !row_in_memory(kv, ref)) {
+        if (gather_heads(g, ref, &rc))
+            return rc;
+        g->count = count;
+        g->keys_used = keys_used;
+    }
+    row_payload_now(kv, ref, image, payload);
+    return row_parse(kv, ref, payload, row_payload(kv), gather_parsed, g);
+}
+
 int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
 {
     struct gathering g = {.kv = kv};
@@ -224,9 +336,7 @@ int segment_scan(struct pmkv *kv, uint32_t segment, struct entries *out)
     }
     /* unreached: memory runs out with rows to come. */
     for (uint32_t row = 0; row < kv->segments[segment].rows_used && rc == 0; row++) {
-        struct row_ref ref = row_ref_of(kv, segment, row);
-        row_payload_now(kv, ref, &image, payload);
-        rc = row_parse(kv, ref, payload, row_payload(kv), gather_parsed, &g);
+        rc = gather_row(&g, row_ref_of(kv, segment, row), &image, payload);
     }
     gathering_settle(&g);
     if (rc == 0)

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* SPDX-FileCopyrightText: 2026 The libpmkv authors */
+
+/* A pool with so many records that its index is built by several threads: what they build is to the
+ * bit what one thread builds, and what comes of entries in the opposite order. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kv/lost.h"
+#include "kv/meta.h"
+#include "kv/replay.h"
+#include "kv/store.h"
+
+enum { KEYS = 50000, ROUNDS = 3, LONG = 20, LONG_BYTES = 200 << 10, PATH_BYTES = 64 };
+
+static char path[PATH_BYTES];
+
+static void name_path(void)
+{
+    snprintf(path, sizeof path, "/dev/shm/pmkv-open-threads.%d", (int)getpid());
+}
+
+static void remove_pool(void)
+{
+    unlink(path);
+}
+
+TestSuite(open_threads, .init = name_path, .fini = remove_pool, .timeout = 600);
+
+static struct pmkv *must_open(bool read_only, bool alone)
+{
+    struct pmkv *kv = NULL;
+    struct pmkv_options o;
+    pmkv_options_init(&o);
+    o.pool_bytes = 128 << 20;
+    o.geometry = PMKV_NONE;
+    o.create_if_missing = true;
+    o.allow_inject = true;
+    o.read_only = read_only;
+    o.no_background = alone;
+    cr_assert_eq(pmkv_open(path, &o, &kv), PMKV_OK, "%s", pmkv_errormsg());
+    return kv;
+}
+
+/* --- a pool with some of everything ----------------------------------------------------------- */
+
+static size_t name_of(char key[32], unsigned i)
+{
+    return (size_t)snprintf(key, 32, "number %u", i);
+}
+
+static void put(struct pmkv *kv, unsigned i, unsigned round, size_t bytes)
+{
+    static char value[LONG_BYTES];
+    char key[32];
+    memset(value, (int)(i + round), bytes);
+    cr_assert_eq(pmkv_put(kv, key, name_of(key, i), value, bytes), PMKV_OK, "%s", pmkv_errormsg());
+}
+
+static void take(struct pmkv *kv, unsigned i)
+{
+    char key[32];
+    cr_assert_eq(pmkv_delete(kv, key, name_of(key, i)), PMKV_OK, "%s", pmkv_errormsg());
+}
+
+static void lose(struct pmkv *kv, unsigned i)
+{
+    char key[32], value[64];
+    size_t bytes;
+    if (pmkv_get(kv, key, name_of(key, i), value, sizeof value, &bytes) == PMKV_E_NOT_FOUND)
+        return;
+    struct pmkv_inject flip = {.size = sizeof flip,
+                               .kind = PMKV_INJECT_FLIP,
+                               .target = PMKV_INJECT_AT_KEY,
+                               .unit_bytes = 1,
+                               .key = key,
+                               .key_bytes = name_of(key, i),
+                               .count = 1};
+    cr_assert_eq(pmkv_inject(kv, &flip, NULL), PMKV_OK, "%s", pmkv_errormsg());
+    pmkv_get(kv, key, name_of(key, i), value, sizeof value, &bytes);
+}
+
+/* Every key is put; of some there are more versions, tombstones, and records after those. */
+static void fill(struct pmkv *kv)
+{
+    for (unsigned round = 0; round < ROUNDS; round++)
+        for (unsigned i = 0; i < KEYS; i++) {
+            if (round == 0 || i % (round + 1) == 0)
+                put(kv, i, round, 40);
+            if ((i + round) % 11 == 0)
+                take(kv, i);
+        }
+    for (unsigned i = 0; i < LONG; i++)
+        put(kv, KEYS + i, 0, LONG_BYTES);
+}
+
+/* --- what an open made of it ------------------------------------------------------------------ */
+
+struct sight {
+    uint64_t *slots; /* of the whole index, in order */
+    uint32_t *live;  /* by segment */
+    uint32_t count, segments;
+    uint64_t keys, lost;
+    int64_t live_units;
+};
+
+static int compare_slots(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static struct sight look(struct pmkv *kv)
+{
+    struct sight s = {.segments = kv->vol.layout.segments,
+                      .keys = index_keys(kv->index),
+                      .lost = kv->lost_count,
+                      .live_units = atomic_load(&kv->live_units)};
+    struct index_scan scan;
+    s.slots = malloc((index_slot_count(kv->index) + 1) * sizeof *s.slots);
+    s.live = malloc(s.segments * sizeof *s.live);
+    cr_assert_eq(index_scan_begin(kv->index, &scan), 0);
+    while (index_scan_step(&scan) == 1)
+        for (uint32_t i = 0; i < scan.count; i++)
+            s.slots[s.count++] = scan.slots[i].v;
+    index_scan_end(&scan);
+    qsort(s.slots, s.count, sizeof *s.slots, compare_slots);
+    for (uint32_t i = 0; i < s.segments; i++)
+        s.live[i] = atomic_load(&kv->segments[i].live_units);
+    return s;
+}
+
+static void must_be_alike(const struct sight *a, const struct sight *b, const char *what)
+{
+    cr_assert_eq(a->count, b->count, "%s: %u slots, %u", what, a->count, b->count);
+    for (uint32_t i = 0; i < a->count; i++)
+        cr_assert_eq(a->slots[i], b->slots[i], "%s: slot %u: %llx, %llx", what, i,
+                     (unsigned long long)a->slots[i], (unsigned long long)b->slots[i]);
+    for (uint32_t i = 0; i < a->segments; i++)
+        cr_assert_eq(a->live[i], b->live[i], "%s: segment %u: live %u, %u", what, i, a->live[i],
+                     b->live[i]);
+    cr_assert_eq(a->keys, b->keys, "%s: keys", what);
+    cr_assert_eq(a->lost, b->lost, "%s: lost", what);
+    cr_assert_eq(a->live_units, b->live_units, "%s: live units", what);
+}
+
+static void forget(struct sight *s)
+{
+    free(s->slots);
+    free(s->live);
+}
+
+/* Nothing is written by these opens: they all find the same pool. */
+static void compare_opens(const char *what)
+{
+    struct pmkv *kv = must_open(true, true);
+    struct sight alone = look(kv);
+    cr_assert_gt(alone.count, KEYS / 2);
+    pmkv_close(&kv);
+    for (int i = 0; i < 5; i++) {
+        kv = must_open(true, false);
+        struct sight together = look(kv);
+        must_be_alike(&alone, &together, what);
+        forget(&together);
+        pmkv_close(&kv);
+    }
+    forget(&alone);
+}
+
+Test(open_threads, after_a_clean_close_they_build_what_one_thread_builds)
+{
+    struct pmkv *kv = must_open(false, false);
+    fill(kv);
+    pmkv_close(&kv);
+    compare_opens("closed");
+    kv = must_open(false, false);
+    for (unsigned i = 0; i < KEYS; i += 997)
+        lose(kv, i);
+    cr_assert_gt(kv->lost_count, 20);
+    pmkv_close(&kv);
+    compare_opens("closed, with losses");
+}
+
+Test(open_threads, after_a_kill_they_build_what_one_thread_builds)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        fill(must_open(false, false));
+        _exit(0);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert_eq(status, 0);
+    compare_opens("killed");
+}
+
+/* --- the order of entries --------------------------------------------------------------------- */
+
+struct kept {
+    struct entry e;
+    uint32_t segment;
+    uint8_t key[ENTRY_KEY_MAX];
+};
+struct all_kept {
+    struct kept *list;
+    uint32_t count, capacity, segment;
+};
+
+static int keep(void *arg, const struct entry *e)
+{
+    struct all_kept *all = arg;
+    if (all->count == all->capacity) {
+        all->capacity = all->capacity * 2 + 1024;
+        all->list = realloc(all->list, all->capacity * sizeof *all->list);
+    }
+    struct kept *k = &all->list[all->count++];
+    k->e = *e;
+    k->segment = all->segment;
+    memcpy(k->key, e->key, e->kept_bytes);
+    return 0;
+}
+
+static void enter(struct pmkv *kv, struct all_notes *notes, struct kept *k)
+{
+    int64_t units = 0;
+    k->e.key = k->key;
+    cr_assert_eq(replay_enter(kv, notes, k->segment, &k->e, &units), 0);
+    live_add(kv, k->segment, units);
+}
+
+/* As the passes do it, but for pieces of long values and what was lost. */
+static struct sight entered(struct pmkv *kv, struct all_kept *all, bool backwards)
+{
+    struct replay r = {.kv = kv};
+    index_free(&kv->index);
+    cr_assert_eq(index_new(&kv->index, 0, 1 << 20), 0);
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
+        atomic_store(&kv->segments[i].live_units, 0);
+    atomic_store(&kv->live_units, 0);
+    for (uint32_t i = 0; i < all->count; i++)
+        enter(kv, &r.notes, &all->list[backwards ? all->count - 1 - i : i]);
+    replay_drop_tombstones(&r);
+    notes_free(&r.notes);
+    return look(kv);
+}
+
+Test(open_threads, entries_may_come_in_any_order)
+{
+    struct pmkv *kv = must_open(false, true);
+    fill(kv);
+    pmkv_close(&kv);
+    kv = must_open(true, true);
+    struct all_kept all = {0};
+    for (; all.segment < kv->vol.layout.segments; all.segment++)
+        if (kind_is_log(kv->segments[all.segment].kind))
+            cr_assert_eq(summary_foreach(kv, all.segment, keep, &all), 0);
+    struct sight forwards = entered(kv, &all, false), backwards = entered(kv, &all, true);
+    must_be_alike(&forwards, &backwards, "order");
+    forget(&forwards);
+    forget(&backwards);
+    free(all.list);
+    pmkv_close(&kv);
+}
