@@ -22,6 +22,17 @@
 
 /* --- pass: segments --------------------------------------------------------------------------- */
 
+static void read_all_headers(struct pmkv *kv)
+{
+    struct warm warm;
+    warm_begin(&warm, kv, WARM_HEADERS);
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
+        atomic_store_explicit(&warm.reached, i, memory_order_relaxed);
+        segment_read_headers(kv, i);
+    }
+    warm_end(&warm);
+}
+
 /* The table when the pool was closed cleanly, else (and wherever the table does not hold) the
  * headers. */
 static int pass_segments(struct replay *r)
@@ -34,11 +45,10 @@ static int pass_segments(struct replay *r)
     if (r->clean && kv->super.table_version) /* unreached: every close gives it a version */
         valid = table_read(kv, table);
     r->clean = r->clean && valid == segments;
-    for (uint32_t i = 0; i < segments; i++)
-        if (r->clean)
-            segment_adopt(kv, &table[i]);
-        else
-            segment_read_headers(kv, i);
+    for (uint32_t i = 0; i < segments && r->clean; i++)
+        segment_adopt(kv, &table[i]);
+    if (!r->clean)
+        read_all_headers(kv);
     free(table);
     return 0;
 }
@@ -286,6 +296,21 @@ static int scan_own_segment(struct own *o, uint32_t segment)
     return rc;
 }
 
+static int scan_own_segments(struct own *o)
+{
+    struct pmkv *kv = o->r->kv;
+    struct warm warm;
+    int rc = 0;
+    warm_begin(&warm, kv, WARM_OWN);
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++) {
+        atomic_store_explicit(&warm.reached, i, memory_order_relaxed);
+        if (kv->segments[i].kind == KIND_META)
+            rc = scan_own_segment(o, i);
+    }
+    warm_end(&warm);
+    return rc;
+}
+
 static int read_own_value(struct pmkv *kv, struct log_pos pos, uint8_t **record,
                           const uint8_t **value, uint32_t *bytes)
 {
@@ -342,11 +367,8 @@ static int pass_own_records(struct replay *r)
 {
     struct pmkv *kv = r->kv;
     struct own o = {.r = r};
-    int rc = 0;
     uint32_t found_by_recovery = kv->lost_count;
-    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
-        if (kv->segments[i].kind == KIND_META)
-            rc = scan_own_segment(&o, i);
+    int rc = scan_own_segments(&o);
     choose_snapshot(&o);
     for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
         if (kv->segments[i].kind == KIND_META)

@@ -46,6 +46,26 @@ struct replay {
 /* Runs all passes; `clean`: the superblock said so. 0 or -errno. */
 int replay_run(struct pmkv *kv, bool clean);
 
+/* --- pages touched ahead (replay_warm.c) ------------------------------------------------------ */
+
+enum warm_what { WARM_HEADERS, WARM_OWN };
+enum { WARM_HELPERS = 4 };
+struct warm {
+    struct pmkv *kv;
+    enum warm_what what;
+    _Atomic uint32_t reached; /* the pass is at this segment */
+    uint32_t count;
+    struct warm_helper {
+        struct warm *warm;
+        int64_t first;
+        pthread_t thread;
+        bool started;
+    } helpers[WARM_HELPERS];
+};
+/* In a large pool starts helpers for a pass over all segments; without them it is only slower. */
+void warm_begin(struct warm *w, struct pmkv *kv, enum warm_what what);
+void warm_end(struct warm *w);
+
 /* --- summaries (replay_summary.c) ------------------------------------------------------------- */
 
 /* Fills the index: from summaries, else from the records themselves. 0, -ENOMEM, -ECANCELED. */
@@ -73,7 +93,8 @@ void row_buf_free(struct row_buf *buf);
 
 /* Enters the record an entry names, unless a newer one is there; what comes of it does not depend
  * on the order of entries. What it takes in its segment is added to `units`, for the caller to
- * count. May run in several threads, with notes of their own. 0 or -ENOMEM. */
+ * count. May run in several threads, with notes of their own. After some of them
+ * index_grow_step. 0 or -ENOMEM. */
 int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, const struct entry *e,
                  int64_t *units);
 /* Moves the notes of a thread to the others. 0 or -ENOMEM. */

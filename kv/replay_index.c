@@ -268,7 +268,6 @@ int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, con
     if (rc == 0)
         rc = enter_locked(kv, notes, e, &n, &taken);
     index_unlock(kv->index, index_stripe(e->hash));
-    index_grow_step(kv->index);
     if (rc == 0)
         *units += taken;
     return rc;

@@ -190,6 +190,7 @@ static int enter_list(struct filler *f, uint32_t segment)
             find_prefetch(kv, f->list[i].hash, RECORD_HEADER_BYTES + f->list[i].key_bytes);
         for (uint32_t i = from; i < to && rc == 0; i++)
             rc = replay_enter(kv, &f->notes, segment, &f->list[i], &units);
+        index_grow_step(kv->index);
     }
     live_add(kv, segment, units);
     return rc;

@@ -230,6 +230,7 @@ static void enter(struct pmkv *kv, struct all_notes *notes, struct kept *k)
     k->e.key = k->key;
     cr_assert_eq(replay_enter(kv, notes, k->segment, &k->e, &units), 0);
     live_add(kv, k->segment, units);
+    index_grow_step(kv->index);
 }
 
 /* As the passes do it, but for pieces of long values and what was lost. */
