@@ -41,7 +41,8 @@ struct filler {
     struct entry *list; /* its entries */
     uint32_t count, capacity;
     pthread_t thread;
-    bool started;
+    bool opener;  /* the thread that opens the pool */
+    bool started; /* the others; known to the opener alone */
 };
 
 struct fill {
@@ -243,7 +244,7 @@ static int fill_late(struct filler *f, uint32_t segment)
 static int tell_progress(struct filler *f, uint32_t segment)
 {
     const struct pmkv_options *o = &f->kv->opts;
-    if (!o->progress || segment % 16 != 0 || f->started)
+    if (!o->progress || segment % 16 != 0 || !f->opener)
         return 0;
     return o->progress(o->progress_arg, "index", segment, f->kv->vol.layout.segments) ? -ECANCELED
                                                                                       : 0;
@@ -369,7 +370,7 @@ int replay_fill_index(struct replay *r)
     if (!fill.late)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
-        fillers[i] = (struct filler){.kv = kv, .fill = &fill};
+        fillers[i] = (struct filler){.kv = kv, .fill = &fill, .opener = i == 0};
     index_expect(kv->index, slots_expected(&fillers[0], entries));
     int rc = run_fillers(fillers, count);
     for (uint32_t i = 0; i < count; i++) {
