@@ -97,13 +97,21 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
         queue_remove(&kv->repaired, page);
         kv->life.media_errors++;
         kv->scan.bad_pages += kv->scan_running_now;
-        pthread_cond_signal(&kv->work_cond);
     }
     pthread_mutex_unlock(&kv->work_lock);
-    if (fresh)
-        event_send(kv, PMKV_EVENT_MEDIA_ERROR, page, PAGE_BYTES, "%s at pool offset 0x%llx (%s)",
-                   kind == DAMAGE_POISON ? "poison" : "failed check", (unsigned long long)off,
-                   what);
+    if (!fresh)
+        return;
+    pthread_cond_signal(&kv->work_cond); /* not under the lock: the keeper would wait for it */
+    event_send(kv, PMKV_EVENT_MEDIA_ERROR, page, PAGE_BYTES, "%s at pool offset 0x%llx (%s)",
+               kind == DAMAGE_POISON ? "poison" : "failed check", (unsigned long long)off, what);
+}
+
+bool damage_waits(struct pmkv *kv, uint64_t off)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    bool waits = queue_has(&kv->pending, off & ~(uint64_t)(PAGE_BYTES - 1));
+    pthread_mutex_unlock(&kv->work_lock);
+    return waits;
 }
 
 void damage_given_up(struct pmkv *kv, uint64_t page_off)

@@ -18,6 +18,9 @@ enum damage_kind {
 /* The page at pool offset `off` (any offset in it) is bad. */
 void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const char *what);
 
+/* Is the page bad, and not repaired yet? */
+bool damage_waits(struct pmkv *kv, uint64_t off);
+
 /* No repair can bring back what stood in this page, and that is told: its failed checks are not
  * reported again, poison that hits it is. Its segment is pinned, so that it is not freed before. */
 void damage_given_up(struct pmkv *kv, uint64_t page_off);

@@ -16,21 +16,6 @@
 
 /* --- rebuilding ------------------------------------------------------------------------------- */
 
-/* The pages of the row that failed, each by its own checks. */
-static void report_bad_pages(struct pmkv *kv, struct row_ref ref, const struct row_image *image)
-{
-    const struct layout *l = &kv->vol.layout;
-    for (uint32_t i = 0; i < image->page_count && image->bad_pages; i++) {
-        const struct row_page *p = &image->info[i];
-        if ((p->good | p->absent) == 0xffff && !p->poisoned)
-            continue;
-        damage_found(
-            kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
-            layout_chunk_page_off(l, ref.segment, ref.row, i / l->chunk_pages, i % l->chunk_pages),
-            "row");
-    }
-}
-
 /* An open row has no group checks yet: the pages of the record that failed are written again. */
 static void report_open_range(struct pmkv *kv, struct row_place place, uint32_t bytes)
 {
@@ -42,39 +27,74 @@ static void report_open_range(struct pmkv *kv, struct row_place place, uint32_t 
                      "record in an open row");
 }
 
-/* Payload of a row wherever it can be had from now: a lane's image, or the decoded row. */
+/* Payload of a row wherever it can be had from now: a lane's image, or the row, decoded as far as
+ * it is asked for. */
 struct row_source {
-    struct row_image image;
-    bool decoded;
+    struct row_ref ref;
+    struct row_image own, *image;
+    bool across[256];  /* page of each chunk: loaded and decoded; layout_compute allows no more */
+    bool trust_queue;  /* pages that wait for repair are not touched again */
+    bool passed_over;  /* there was one */
     struct lane *lane; /* locked */
     struct row_buf *buf;
 };
 
 static bool source_open(struct pmkv *kv, struct row_ref ref, struct row_source *src)
 {
-    *src = (struct row_source){0};
+    *src = (struct row_source){.ref = ref, .trust_queue = true};
     src->lane = lane_holding(kv, ref, &src->buf);
     if (src->lane)
         return true;
-    if (row_image_init(&src->image, &kv->vol.layout))
-        return false;
-    row_load(&kv->vol, ref, &src->image);
-    report_bad_pages(kv, ref, &src->image);
-    row_decode(&kv->vol, ref, &src->image);
-    src->decoded = true;
-    return true;
+    if (!atomic_flag_test_and_set_explicit(&kv->spare_taken, memory_order_acquire))
+        src->image = &kv->spare;
+    else if (row_image_init(&src->own, &kv->vol.layout) == 0)
+        src->image = &src->own;
+    return src->image != NULL;
 }
 
-static void source_close(struct row_source *src)
+static void source_close(struct pmkv *kv, struct row_source *src)
 {
     if (src->lane)
         lane_unlock(src->lane);
-    if (src->decoded)
-        row_image_free(&src->image);
+    else if (src->image == &kv->spare)
+        atomic_flag_clear_explicit(&kv->spare_taken, memory_order_release);
+    else
+        row_image_free(&src->own);
+}
+
+/* The pages just loaded that failed, each by its own checks; what is in `bad` is known. */
+static void report_bad_pages(struct pmkv *kv, const struct row_source *src, uint32_t page,
+                             uint32_t bad)
+{
+    const struct layout *l = &kv->vol.layout;
+    for (uint32_t c = 0; c < l->columns; c++) {
+        const struct row_page *p = &src->image->info[c * l->chunk_pages + page];
+        if (((p->good | p->absent) == 0xffff && !p->poisoned) || bad >> c & 1)
+            continue;
+        damage_found(kv, p->poisoned ? DAMAGE_POISON : DAMAGE_CHECK,
+                     layout_chunk_page_off(l, src->ref.segment, src->ref.row, c, page), "row");
+    }
+}
+
+static void source_load(struct pmkv *kv, struct row_source *src, uint32_t data_page)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint32_t column = data_page / l->chunk_pages, page = data_page % l->chunk_pages, bad = 0;
+    if (src->across[page])
+        return;
+    if (src->trust_queue &&
+        damage_waits(kv, layout_data_page_off(l, src->ref.segment, src->ref.row, data_page)))
+        bad = 1u << column;
+    row_load_across(&kv->vol, src->ref, src->image, page, bad);
+    report_bad_pages(kv, src, page, bad);
+    row_decode_across(&kv->vol, src->ref, src->image, page);
+    src->across[page] = true;
+    src->passed_over |= bad != 0;
 }
 
 /* false: part of the range is lost. */
-static bool source_read(const struct row_source *src, uint32_t offset, void *dst, uint32_t bytes)
+static bool source_read(struct pmkv *kv, struct row_source *src, uint32_t offset, void *dst,
+                        uint32_t bytes)
 {
     if (src->lane) {
         if (offset + bytes > src->buf->fill)
@@ -87,9 +107,10 @@ static bool source_read(const struct row_source *src, uint32_t offset, void *dst
         uint32_t group = in / GROUP_BYTES;
         uint32_t left = (group == 15 ? PAGE_PAYLOAD_BYTES : (group + 1) * GROUP_BYTES) - in,
                  part = left < bytes ? left : bytes;
-        if (!row_group_ok(&src->image, page, group))
+        source_load(kv, src, page);
+        if (!row_group_ok(src->image, page, group))
             return false;
-        memcpy(to, src->image.pages + (size_t)page * PAGE_BYTES + in, part);
+        memcpy(to, src->image->pages + (size_t)page * PAGE_BYTES + in, part);
         to += part;
         offset += part;
         bytes -= part;
@@ -97,12 +118,11 @@ static bool source_read(const struct row_source *src, uint32_t offset, void *dst
     return true;
 }
 
-static enum find_result source_record(struct pmkv *kv, const struct row_source *src,
-                                      struct row_place place, struct log_pos pos,
-                                      uint64_t generation, uint8_t **record)
+static enum find_result source_try(struct pmkv *kv, struct row_source *src, struct row_place place,
+                                   struct log_pos pos, uint64_t generation, uint8_t **record)
 {
     struct record_header h;
-    if (!source_read(src, place.offset, &h, sizeof h))
+    if (!source_read(kv, src, place.offset, &h, sizeof h))
         return FIND_LOST;
     if (!record_shape_holds(&h, row_payload(kv) - place.offset))
         return FIND_LOST;
@@ -111,7 +131,7 @@ static enum find_result source_record(struct pmkv *kv, const struct row_source *
     if (!all)
         return FIND_NOMEM;
     const uint8_t *key = all + sizeof h;
-    bool good = source_read(src, place.offset, all, bytes) &&
+    bool good = source_read(kv, src, place.offset, all, bytes) &&
                 record_check_holds(&h, hash64(key, h.key_bytes),
                                    record_secret(kv->vol.secret, generation, pos)) &&
                 hash64(key + h.key_bytes, h.value_bytes) == h.value_hash;
@@ -121,6 +141,20 @@ static enum find_result source_record(struct pmkv *kv, const struct row_source *
     }
     *record = all;
     return FIND_HIT;
+}
+
+/* A page that waited for repair may be a good one by now, and needed: without it nothing is lost
+ * for that. */
+static enum find_result source_record(struct pmkv *kv, struct row_source *src,
+                                      struct row_place place, struct log_pos pos,
+                                      uint64_t generation, uint8_t **record)
+{
+    enum find_result r = source_try(kv, src, place, pos, generation, record);
+    if (r != FIND_LOST || !src->passed_over)
+        return r;
+    src->trust_queue = false;
+    memset(src->across, 0, sizeof src->across);
+    return source_try(kv, src, place, pos, generation, record);
 }
 
 /* Rebuilds the record at `pos`. FIND_NONE: the segment is of another generation now. */
@@ -143,7 +177,7 @@ static enum find_result rebuild_record(struct pmkv *kv, struct log_pos pos, uint
             memcpy(&h, *record, sizeof h);
             report_open_range(kv, place, (uint32_t)record_bytes(h.key_bytes, h.value_bytes));
         }
-        source_close(&src);
+        source_close(kv, &src);
     }
     segment_unpin(kv, place.segment);
     uint64_t off = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
@@ -275,6 +309,18 @@ static enum candidate judge_rebuilt(const struct wanted *w, struct found *f)
 
 enum step { STEP_NEXT, STEP_AGAIN, STEP_HIT, STEP_LOST, STEP_IO, STEP_NOMEM };
 
+/* A page that waits for repair: poison is no passing upset, and each try at it costs a signal. */
+static bool head_is_bad(struct pmkv *kv, struct row_place place, const struct wanted *w)
+{
+    const struct layout *l = &kv->vol.layout;
+    uint32_t first = place.offset / PAGE_PAYLOAD_BYTES;
+    uint32_t last = (place.offset + RECORD_HEADER_BYTES + w->key_bytes - 1) / PAGE_PAYLOAD_BYTES;
+    for (uint32_t p = first; p <= last && p < l->row_pages; p++)
+        if (damage_waits(kv, layout_data_page_off(l, place.segment, place.row, p)))
+            return true;
+    return false;
+}
+
 /* The cold half: the candidate could not be read. */
 static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struct wanted *w,
                                                     struct found *f)
@@ -283,9 +329,11 @@ static __attribute__((noinline)) enum step step_bad(struct pmkv *kv, const struc
     if (!index_slot_unchanged(&f->ref) ||
         atomic_load(&kv->segments[place.segment].generation) != f->generation)
         return STEP_AGAIN;
-    enum candidate c = judge(kv, w, f); /* once more: a passing upset is no damage */
-    if (c != CANDIDATE_BAD)
-        return c == CANDIDATE_HIT ? STEP_HIT : STEP_NEXT;
+    if (!head_is_bad(kv, place, w)) {
+        enum candidate c = judge(kv, w, f); /* once more: a passing upset is no damage */
+        if (c != CANDIDATE_BAD)
+            return c == CANDIDATE_HIT ? STEP_HIT : STEP_NEXT;
+    }
     switch (rebuild_record(kv, f->pos, f->generation, &f->rebuilt)) {
     case FIND_HIT:
         return judge_rebuilt(w, f) == CANDIDATE_HIT ? STEP_HIT : STEP_NEXT;

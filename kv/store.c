@@ -157,6 +157,8 @@ static int make_memory(struct pmkv *kv)
     int rc = index_new(&kv->index, 0, most);
     if (rc == 0)
         rc = make_lanes(kv);
+    if (rc == 0)
+        rc = row_image_init(&kv->spare, l);
     return rc ? rc : join_new(kv);
 }
 
@@ -182,6 +184,7 @@ static void free_store(struct pmkv *kv)
     free(kv->lanes);
     join_free(&kv->join);
     free(kv->ghosts);
+    row_image_free(&kv->spare);
     free(kv->segments);
     index_free(&kv->index);
     media_close(&kv->vol.media);

@@ -283,6 +283,9 @@ struct pmkv {
     pmkv_event_fn event_fn;
     void *event_arg;
 
+    struct row_image spare;  /* for readers that rebuild: memory that is mapped already, */
+    atomic_flag spare_taken; /* and whether one has it */
+
     struct lane *ghosts; /* rows recovered but not completed: a read-only open, or with damage */
     uint32_t ghost_count;
 

@@ -89,6 +89,21 @@ void row_load(struct volume *v, struct row_ref ref, struct row_image *image)
     }
 }
 
+void row_load_across(struct volume *v, struct row_ref ref, struct row_image *image, uint32_t page,
+                     uint32_t bad)
+{
+    const struct layout *l = &v->layout;
+    for (uint32_t c = 0; c < l->columns; c++) {
+        uint32_t index = c * l->chunk_pages + page;
+        if (bad >> c & 1) {
+            image->info[index] = (struct row_page){.poisoned = true};
+            memset(row_page_at(image, index), 0, PAGE_BYTES);
+        } else {
+            load_page(v, ref, image, index);
+        }
+    }
+}
+
 /* --- seal and encode -------------------------------------------------------------------------- */
 
 static void seal_page(uint8_t *page, uint64_t secret, const struct row_page *info)

@@ -54,6 +54,12 @@ void row_image_free(struct row_image *image);
 /* Loads and judges every page of the row. Never fails: what cannot be read is marked. */
 void row_load(struct volume *v, struct row_ref ref, struct row_image *image);
 
+/* One page of each chunk, number `page`, of all columns, for who needs a record and not its row.
+ * The columns in `bad` (a bit each) are known to be poisoned and are not touched: a signal costs
+ * more than all the rest. bad_pages is not kept. */
+void row_load_across(struct volume *v, struct row_ref ref, struct row_image *image, uint32_t page,
+                     uint32_t bad);
+
 /*
  * Rebuilds what failed wherever a group position has at most M failures; counts lost_groups.
  * Returns the number of groups rebuilt, in data and parity columns.
@@ -70,6 +76,10 @@ void row_load(struct volume *v, struct row_ref ref, struct row_image *image);
  * no evidence both must agree. Parity is rebuilt only from data that is all good.
  */
 uint32_t row_decode(struct volume *v, struct row_ref ref, struct row_image *image);
+
+/* The same for the groups of what row_load_across loaded; lost_groups is not counted. */
+uint32_t row_decode_across(struct volume *v, struct row_ref ref, struct row_image *image,
+                           uint32_t page);
 
 /* May group `g` of data page p be read (good, absent or rebuilt)? */
 bool row_group_ok(const struct row_image *image, uint32_t page_index, uint32_t group);

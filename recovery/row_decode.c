@@ -185,16 +185,27 @@ static uint32_t count_lost(const struct layout *l, const struct row_image *image
     return lost;
 }
 
+uint32_t row_decode_across(struct volume *v, struct row_ref ref, struct row_image *image,
+                           uint32_t page)
+{
+    struct position at;
+    at.v = v;
+    at.ref = ref;
+    at.image = image;
+    uint32_t rebuilt = 0;
+    for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
+        position_init(&at, page, g);
+        if (at.erased && decode_position(&at))
+            rebuilt += take_decoded(&at);
+    }
+    return rebuilt;
+}
+
 uint32_t row_decode(struct volume *v, struct row_ref ref, struct row_image *image)
 {
-    struct position at = {.v = v, .ref = ref, .image = image};
     uint32_t rebuilt = 0;
     for (uint32_t p = 0; p < v->layout.chunk_pages; p++)
-        for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
-            position_init(&at, p, g);
-            if (at.erased && decode_position(&at))
-                rebuilt += take_decoded(&at);
-        }
+        rebuilt += row_decode_across(v, ref, image, p);
     image->lost_groups = count_lost(&v->layout, image);
     return rebuilt;
 }
