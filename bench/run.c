@@ -289,7 +289,7 @@ static bool timed_open(struct run *run, enum step step, double close_ms)
     return good;
 }
 
-/* Its bytes are those of segments in use: what it does with free ones is no reading. */
+/* Its bytes are those of the pool: what is free is read as well, a word of each line. */
 static bool run_scrub(struct run *run)
 {
     const struct engine *engine = run->place.engine;
@@ -301,7 +301,7 @@ static bool run_scrub(struct run *run)
     struct stopwatch watch = stopwatch_start();
     bool good = engine->scrub(run->place.db, 0, true) == ENGINE_OK;
     stopwatch_stop(&watch, &run->row->m);
-    run->row->bytes_per_op = place_figures_now(&run->place).used_bytes;
+    run->row->bytes_per_op = place_figures_now(&run->place).pool_bytes;
     if (!good) {
         run->row->m.failed = true;
         snprintf(run->row->m.failure, sizeof run->row->m.failure, "%s", engine_failure());

@@ -125,6 +125,8 @@ static void look_touch_row(struct pmkv *kv, uint32_t segment, uint32_t row)
 static void look_closed_row(struct pmkv *kv, struct row_ref ref, struct row_image *image)
 {
     const struct layout *l = &kv->vol.layout;
+    if (row_holds(&kv->vol, ref))
+        return;
     row_load(&kv->vol, ref, image);
     if (image->bad_pages == 0 || row_was_skipped(kv, ref, image) ||
         !segment_pin(kv, ref.segment, ref.generation))

@@ -66,11 +66,11 @@ void group_checks(uint64_t page_secret, uint32_t first, uint32_t count, const ui
         out[i] = check_of_bound(bound[i], page_secret, first + i);
 }
 
-void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good, uint16_t *absent)
+void page_judge(const uint8_t page[4096], uint64_t page_secret, const uint32_t computed[16],
+                uint16_t *good, uint16_t *absent)
 {
-    uint32_t checks[PAGE_GROUPS], computed[PAGE_GROUPS];
+    uint32_t checks[PAGE_GROUPS];
     memcpy(checks, page + CHECKS_OFF, sizeof checks);
-    group_checks(page_secret, 0, PAGE_GROUPS, page, computed);
     unsigned good_mask = 0, absent_mask = 0;
     for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
         good_mask |= (unsigned)(checks[g] == computed[g]) << g;
@@ -78,6 +78,13 @@ void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good,
     }
     *good = (uint16_t)good_mask;
     *absent = (uint16_t)absent_mask;
+}
+
+void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good, uint16_t *absent)
+{
+    uint32_t computed[PAGE_GROUPS];
+    group_checks(page_secret, 0, PAGE_GROUPS, page, computed);
+    page_judge(page, page_secret, computed, good, absent);
 }
 
 void page_seal(uint8_t page[4096], uint64_t page_secret, uint16_t present)

@@ -34,6 +34,10 @@ uint32_t group_absent(uint64_t page_secret, uint32_t group);
 /* Verifies a private copy of a whole page; sets one bit a group in each mask. */
 void page_verify(const uint8_t page[4096], uint64_t page_secret, uint16_t *good, uint16_t *absent);
 
+/* The same with checks that were computed before, by group_checks. */
+void page_judge(const uint8_t page[4096], uint64_t page_secret, const uint32_t computed[16],
+                uint16_t *good, uint16_t *absent);
+
 /* Fills line 63 of a private page: real checks for the groups in `present`, absent for others. */
 void page_seal(uint8_t page[4096], uint64_t page_secret, uint16_t present);
 

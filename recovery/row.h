@@ -54,6 +54,10 @@ void row_image_free(struct row_image *image);
 /* Loads and judges every page of the row. Never fails: what cannot be read is marked. */
 void row_load(struct volume *v, struct row_ref ref, struct row_image *image);
 
+/* Is every group of every page present or absent? What row_load would find, without keeping it:
+ * twice as fast. */
+bool row_holds(struct volume *v, struct row_ref ref);
+
 /* One page of each chunk, number `page`, of all columns, for who needs a record and not its row.
  * The columns in `bad` (a bit each) are known to be poisoned and are not touched: a signal costs
  * more than all the rest. bad_pages is not kept. */

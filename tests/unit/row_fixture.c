@@ -3,6 +3,8 @@
 
 #include "row_fixture.h"
 
+#include <stdlib.h>
+
 #include <criterion/criterion.h>
 
 static void random_bytes(struct test_rng *rng, uint8_t *out, size_t count)
@@ -154,10 +156,38 @@ static void assert_group(const struct row_fixture *f, const char *what, uint32_t
     cr_assert_eq(rebuilt, damaged && !lost, "%s: page %u group %u rebuilt", what, index, g);
 }
 
+/* Page by page across the row all is found that is found in the row, and no more when a page that
+ * is bad is passed over. */
+static void assert_across_as_whole(struct row_fixture *f, const char *what)
+{
+    const struct layout *l = &f->v.layout;
+    size_t info_bytes = f->image.page_count * sizeof *f->image.info;
+    struct row_page *whole = malloc(info_bytes);
+    memcpy(whole, f->image.info, info_bytes);
+    memset(f->image.info, 0, info_bytes);
+    for (uint32_t p = 0; p < l->chunk_pages; p++) {
+        uint32_t bad = 0;
+        for (uint32_t c = 0; c < l->columns; c++)
+            bad |= (uint32_t)(f->damaged[c * l->chunk_pages + p] == ALL) << c;
+        row_load_across(&f->v, f->ref, &f->image, p, bad);
+        row_decode_across(&f->v, f->ref, &f->image, p);
+    }
+    for (uint32_t i = 0; i < f->image.page_count; i++) {
+        const struct row_page *a = &f->image.info[i], *b = &whole[i];
+        cr_assert(a->good == b->good && a->absent == b->absent && a->rebuilt == b->rebuilt,
+                  "%s: page %u across the row", what, i);
+    }
+    assert_nothing_wrong(f, f->image.page_count, what);
+    free(whole);
+    row_load(&f->v, f->ref, &f->image);
+    row_decode(&f->v, f->ref, &f->image);
+}
+
 void assert_row_as_expected(struct row_fixture *f, const char *what)
 {
     const struct layout *l = &f->v.layout;
     uint32_t rebuilt = 0, lost = 0, bad_pages = 0;
+    bool holds = row_holds(&f->v, f->ref);
     row_load(&f->v, f->ref, &f->image);
     uint32_t loaded_bad_pages = f->image.bad_pages;
     uint32_t got = row_decode(&f->v, f->ref, &f->image);
@@ -174,8 +204,10 @@ void assert_row_as_expected(struct row_fixture *f, const char *what)
     }
     cr_assert_eq(loaded_bad_pages, bad_pages, "%s: %u bad pages, expected %u", what,
                  loaded_bad_pages, bad_pages);
+    cr_assert_eq(holds, bad_pages == 0, "%s: row_holds with %u bad pages", what, bad_pages);
     cr_assert_eq(f->image.lost_groups, lost, "%s: %u lost, expected %u", what, f->image.lost_groups,
                  lost);
     cr_assert_eq(got, rebuilt, "%s: %u rebuilt, expected %u", what, got, rebuilt);
     assert_nothing_wrong(f, f->image.page_count, what);
+    assert_across_as_whole(f, what);
 }
