@@ -115,6 +115,10 @@ part_cleaning() {
         run "cleaning-$keys" --engine=pmkv,limit --num="$clean_num" --rounds="$rounds" \
             --fill="$fill" --duration="$seconds" --distribution="$keys" --benchmarks=fillrandom,update,update
     done
+    # What is moved beside the simulation of it: a test's figures, where the tests were built.
+    local model=$root/build/release/tests/stress/stress_clean
+    rm -f "$directory/cleaning-model.txt"
+    [ ! -x "$model" ] || "$model" >"$directory/cleaning-model.txt"
 }
 
 part_scrubbing() {
