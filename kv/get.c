@@ -13,7 +13,7 @@
 
 /* No locked instruction where it can be done without: the next get's loads would wait for it, and
  * it for this one's. */
-static inline void count_add(atomic_ullong *counter, uint64_t n)
+static inline void count_add(_Atomic uint64_t *counter, uint64_t n)
 {
     if (op_shard_is_own())
         count64(counter, n);

@@ -200,7 +200,7 @@ struct counters {
 /* Counted by thread, so that threads share no line for it. */
 enum { OP_SHARDS = 64 };
 struct op_shard {
-    _Alignas(64) atomic_ullong gets, misses, deletes;
+    _Alignas(64) _Atomic uint64_t gets, misses, deletes;
     atomic_llong live_units; /* not in those of the store yet */
     atomic_llong room;       /* units that may be put before the store's are looked at again */
 };
