@@ -54,12 +54,10 @@ static bool limit_map(struct db *db, const char *path)
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return false;
-    void *at = MAP_FAILED;
     if (posix_fallocate(fd, 0, (off_t)db->map_bytes) == 0)
-        at = mmap(NULL, db->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+        db->records = limit_map_file(fd, db->map_bytes);
     close(fd);
-    db->records = at;
-    return at != MAP_FAILED;
+    return db->records != NULL;
 }
 
 static void *limit_open(const struct engine_setup *setup)

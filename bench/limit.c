@@ -291,19 +291,37 @@ static int nameless_file(const char *pool_path, size_t bytes)
     return fd;
 }
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+char *limit_map_file(int fd, size_t bytes)
+{
+    size_t huge = 2u << 20;
+    char *room = mmap(NULL, bytes + huge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED)
+        return NULL;
+    char *at = room + (-(uintptr_t)room & (huge - 1));
+    if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        return NULL;
+    for (size_t i = 0; i < bytes; i += 4096)
+        at[i] = 1;
+    (void)madvise(at, bytes & ~(huge - 1), MADV_COLLAPSE);
+    return at;
+}
+
 static bool map_records(struct limit *lim)
 {
     lim->records_bytes = (lim->opts->num * lim->stride_bytes + 4095) & ~(size_t)4095;
     int fd = nameless_file(lim->opts->pool_path, lim->records_bytes);
     if (fd < 0)
         return false;
-    void *at = mmap(NULL, lim->records_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    lim->records = limit_map_file(fd, lim->records_bytes);
     int error = errno;
     close(fd);
     errno = error;
-    if (at == MAP_FAILED)
+    if (!lim->records)
         return false;
-    lim->records = at;
     for (size_t i = 0; i < lim->records_bytes; i += 4096) /* map every page, for writing */
         lim->records[i] = 1;
     return true;

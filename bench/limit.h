@@ -16,8 +16,9 @@
  * empty index prefetched and filled; always one thread harness         making the key and the value
  * and nothing else: it is part of every other row
  *
- * The records stand in a file beside the pool (removed at once), so on the same kind of memory; the
- * index lines stand in anonymous memory with huge pages, as the index of the store does.
+ * The records stand in a file beside the pool (removed at once), so on the same kind of memory, in
+ * huge pages where the store has them; the index lines stand in anonymous memory with huge pages,
+ * as the index of the store does.
  *
  * On shared memory the store flushes nothing unless --flush=line: only then are lim_append1 and a
  * put the same kind of work. The checksum is XXH3 as compiled for any x86-64: from 241 bytes on,
@@ -51,6 +52,10 @@ uint64_t limit_bytes_per_op(const struct bench_options *opts, enum limit_kind ki
 /* Whole lines of an aligned buffer, past the caches; and what orders them. */
 void limit_store_lines(char *to, const char *from, size_t bytes);
 void limit_store_fence(void);
+
+/* Maps a file of zeros whole, for reading and writing, in the pages that a pool beside it gets:
+ * huge ones on shared memory, where the kernel gives them. NULL with errno. */
+char *limit_map_file(int fd, size_t bytes);
 
 /* Called for each limit as it is known. */
 typedef void (*limit_done_fn)(void *arg, enum limit_kind kind, const struct measure_result *result);

@@ -133,16 +133,13 @@ struct batch_order {
     uint32_t number;
 };
 
-enum { STRIPE_BITS = 10 };
-_Static_assert(INDEX_STRIPES == 1 << STRIPE_BITS, "stripes are the low bits of a hash");
-
 static uint64_t place_of(uint64_t hash)
 {
-    return hash >> STRIPE_BITS | hash << (64 - STRIPE_BITS);
+    return hash >> INDEX_STRIPE_BITS | hash << (64 - INDEX_STRIPE_BITS);
 }
 static uint64_t hash_of(uint64_t place)
 {
-    return place << STRIPE_BITS | place >> (64 - STRIPE_BITS);
+    return place << INDEX_STRIPE_BITS | place >> (64 - INDEX_STRIPE_BITS);
 }
 
 static int compare_order(const void *a, const void *b)
@@ -210,7 +207,7 @@ static enum pmkv_status run_build(struct pmkv *kv, const struct pmkv_batch *b,
     }
     for (size_t i = 0; i < b->count; i++) {
         uint64_t hash = key_hash(b->arena + b->entries[i].key_at, b->entries[i].key_bytes);
-        index_prefetch(kv->index, hash);
+        index_prefetch_insert(kv->index, hash);
         order[i] = (struct batch_order){place_of(hash), (uint32_t)i};
     }
     sort_order(order, b->count);

@@ -15,7 +15,7 @@
 
 enum {
     HUGE_PAGE_BYTES = 2 << 20,
-    STRIPE_REPORT = 16, /* slots a stripe gains or loses before it touches the shared count */
+    STRIPE_REPORT = 8, /* slots a stripe gains or loses before it touches the shared count */
 };
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -44,7 +44,8 @@ static int index_reserve(struct index *ix)
     size_t bucket_bytes = huge_page_round(ix->bucket_limit * sizeof(struct index_bucket));
     size_t overflow_bytes =
         huge_page_round((uint64_t)ix->overflow_limit * sizeof(struct index_bucket));
-    size_t bytes = bucket_bytes + overflow_bytes + HUGE_PAGE_BYTES;
+    size_t stripe_bytes = huge_page_round(INDEX_STRIPES * sizeof(struct stripe));
+    size_t bytes = bucket_bytes + overflow_bytes + stripe_bytes + HUGE_PAGE_BYTES;
     void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (region == MAP_FAILED)
@@ -54,17 +55,18 @@ static int index_reserve(struct index *ix)
     char *base = (char *)huge_page_round((uintptr_t)region);
     ix->buckets = (struct index_bucket *)base;
     ix->overflow = (struct index_bucket *)(base + bucket_bytes);
+    ix->stripes = (struct stripe *)(base + bucket_bytes + overflow_bytes);
     /* A wish: without huge pages the index is only slower. */
     (void)madvise(base, bucket_bytes + overflow_bytes, MADV_HUGEPAGE);
     return 0;
 }
 
+/* Those of the stripes need nothing: zeros are an unlocked mutex (PTHREAD_MUTEX_INITIALIZER), and
+ * nothing is to be given back. */
 static void index_init_locks(struct index *ix)
 {
     pthread_mutex_init(&ix->grow_lock, NULL);
     pthread_mutex_init(&ix->overflow_lock, NULL);
-    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
-        pthread_mutex_init(&ix->stripes[i].lock, NULL);
 }
 
 int index_new(struct index **out, uint64_t expected, uint64_t max_slots)
@@ -103,8 +105,6 @@ void index_free(struct index **ix)
     if (!*ix)
         return;
     munmap((*ix)->region, (*ix)->region_bytes);
-    for (uint32_t i = 0; i < INDEX_STRIPES; i++)
-        pthread_mutex_destroy(&(*ix)->stripes[i].lock);
     pthread_mutex_destroy(&(*ix)->overflow_lock);
     pthread_mutex_destroy(&(*ix)->grow_lock);
     free(*ix);

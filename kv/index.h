@@ -88,7 +88,9 @@ void index_free(struct index **ix);
 uint64_t index_dram_bytes(const struct index *ix);
 uint64_t index_slot_count(const struct index *ix);
 
-enum { INDEX_STRIPES = 1024 };
+/* A batch holds a stripe for each of its keys while it waits for memory: with 1024 stripes and
+ * batches of 16 every fifth one met another writer's. */
+enum { INDEX_STRIPE_BITS = 12, INDEX_STRIPES = 1 << INDEX_STRIPE_BITS };
 static inline uint32_t index_stripe(uint64_t hash)
 {
     return (uint32_t)(hash & (INDEX_STRIPES - 1));

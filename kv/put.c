@@ -75,7 +75,7 @@ enum pmkv_status write_prepare(struct pmkv *kv, struct write_op *op)
     if (s)
         return s;
     op->khash = key_hash(op->key, op->key_bytes);
-    index_prefetch(kv->index, op->khash); /* the bucket arrives while the value is hashed */
+    index_prefetch_insert(kv->index, op->khash); /* it arrives while the value is hashed */
     return prepare_value(kv, op);
 }
 

@@ -72,11 +72,10 @@ run() {
     "$bench" --flush=line --pool="$pool" --force --json="$directory/$name.json" "$@"
 }
 
-# The store beside the bare machine. The scrub comes before the opens: what they map anew is theirs, and the limits
-# read what is mapped.
+# The store beside the bare machine. The opens are those of a pool that was just loaded.
 part_core() {
     run core --engine=pmkv,limit --num="$many" --rounds="$rounds" \
-        --benchmarks=fillseq,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,scrub,open,openkilled,deleterandom
+        --benchmarks=fillseq,open,openkilled,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,scrub,deleterandom
 }
 
 # The pool has room for all that is written: a cleaner would run on the processor that one thread leaves
