@@ -210,10 +210,18 @@ void write_finish(struct pmkv *kv, struct write_op *op, bool failed)
 static int commit_record(struct pmkv *kv, struct lane *lane, struct write_op *op, struct draft *d)
 {
     int rc = lane_add(kv, lane, d, &op->pos);
-    if (rc == 0)
-        return lane_commit(kv, lane);
-    lane_abandon(kv, lane);
-    return rc;
+    if (rc) {
+        lane_abandon(kv, lane);
+        return rc;
+    }
+    rc = lane_store(kv, lane);
+    if (rc)
+        return rc;
+    /* The old record comes while the stores are on their way: behind the fence stands the lane's
+     * unlocking, and no load passes that. */
+    if (op->type == RECORD_PUT)
+        find_prefetch(kv, op->khash, RECORD_HEADER_BYTES + op->key_bytes);
+    return lane_fence(kv, lane);
 }
 
 enum { NUMBERS = 16 };
