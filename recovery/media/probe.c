@@ -18,6 +18,7 @@
 #include <libpmem2.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -136,16 +137,37 @@ void path_reason(const struct path_facts *f, enum media_backend backend, char *t
 
 /* --- media_probe ------------------------------------------------------------------------------ */
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
+/* Does the kernel make huge pages of a new pool when it is told to (holes.c)? It answers for an
+ * empty range as well. */
+static bool collapses(void)
+{
+    return madvise(NULL, 0, MADV_COLLAPSE) == 0;
+}
+
+/* unreached: a kernel can, or cannot. */
+static const char *tmpfs_advice(const struct path_facts *f)
+{
+    if (collapses())
+        return "a new pool gets huge pages, with which point reads are about 1.5 times as fast; "
+               "one "
+               "that was made on another kernel, or copied as a file, gets them by dump and load";
+    if (strstr(f->options, "huge=always") || strstr(f->options, "huge=within_size") ||
+        strstr(f->options, "huge=advise"))
+        return "";
+    return "huge pages make point reads about 1.5 times as fast: use Linux 6.1 or later, mount a "
+           "tmpfs with huge=always, or use hugetlbfs";
+}
+
 static void advise(const struct path_facts *f, struct media_probe *p)
 {
     char *to = p->advice;
     size_t bytes = sizeof p->advice;
-    bool huge = strstr(f->options, "huge=always") || strstr(f->options, "huge=within_size") ||
-                strstr(f->options, "huge=advise");
-    if (p->backend == MEDIA_SHM && f->tmpfs && !huge)
-        snprintf(to, bytes,
-                 "huge pages make point reads about 1.5 times as fast: mount a tmpfs with "
-                 "huge=always, or use hugetlbfs");
+    if (p->backend == MEDIA_SHM && f->tmpfs)
+        snprintf(to, bytes, "%s", tmpfs_advice(f));
     else if (p->backend == MEDIA_SHM && f->hugetlbfs)
         snprintf(to, bytes,
                  "fast, but a memory error takes %llu bytes at once, and bad pages are not "

@@ -37,7 +37,7 @@ err_has 'one argument too many: more'
 
 expect 0 "create makes a pool" "$cli" create pool --size 32M
 out_has '^   pool: pool$'
-out_has '^ format: 4, parity 8+1, '
+out_has '^ format: 5, parity 8+1, '
 out_has '^backend: .*survives'
 out_has '^  space: 32.0MiB total'
 expect 3 "create refuses a pool that exists" "$cli" create pool --size 32M
@@ -204,7 +204,7 @@ check "scan --jsonl prints a line for a key" test "$(grep -c '^{.*"pmkv_schema":
 expect 0 "status of a pool that is well" "$cli" status pool
 out_has '^   pool: pool$'
 out_has '^   uuid: [0-9a-f-]\{36\}$'
-out_has '^ format: 4, parity 8+1'
+out_has '^ format: 5, parity 8+1'
 out_has '^backend: .* survives '
 out_has '^  state: ONLINE$'
 out_has '^   scan: none yet'
