@@ -15,7 +15,7 @@
 
 enum {
     HUGE_PAGE_BYTES = 2 << 20,
-    STRIPE_REPORT = 8, /* slots a stripe gains or loses before it touches the shared count */
+    STRIPE_REPORT = 16, /* slots a stripe gains or loses before it touches the shared count */
 };
 
 static uint64_t max_u64(uint64_t a, uint64_t b)

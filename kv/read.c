@@ -471,7 +471,7 @@ enum find_result read_value(struct pmkv *kv, struct found *f, void *dst)
 
 /* P2: a reader that met a member of a batch waits until all members are in the index, so that
  * nobody sees half a batch. Publishing is a few stores per member; the wait is as short. */
-void wait_published(struct pmkv *kv, uint64_t seq)
+void wait_while_published(struct pmkv *kv, uint64_t seq)
 {
     for (uint32_t i = 0; i < PUBLISHING_SLOTS; i++)
         for (;;) {
@@ -485,6 +485,7 @@ void wait_published(struct pmkv *kv, uint64_t seq)
 
 uint32_t publishing_begin(struct pmkv *kv, uint64_t first, uint64_t last)
 {
+    atomic_fetch_add_explicit(&kv->publishing_now, 1, memory_order_acq_rel);
     for (uint32_t i = 0;; i = (i + 1) % PUBLISHING_SLOTS) {
         uint64_t none = 0;
         if (atomic_compare_exchange_strong(&kv->publishing[i][0], &none, UINT64_MAX)) {
@@ -498,4 +499,5 @@ uint32_t publishing_begin(struct pmkv *kv, uint64_t first, uint64_t last)
 void publishing_end(struct pmkv *kv, uint32_t slot)
 {
     atomic_store_explicit(&kv->publishing[slot][0], 0, memory_order_release);
+    atomic_fetch_sub_explicit(&kv->publishing_now, 1, memory_order_release);
 }

@@ -58,7 +58,14 @@ int payload_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t by
 int value_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes, uint64_t *hash);
 
 /* Is this batch being published by its writer right now? (readers of its members wait) */
-void wait_published(struct pmkv *kv, uint64_t seq);
+void wait_while_published(struct pmkv *kv, uint64_t seq);
+/* Who has seen a slot of the batch has seen its publishing_begin as well, for that came before: so
+ * a count of none says that its end came too, and all its slots with it. */
+static inline void wait_published(struct pmkv *kv, uint64_t seq)
+{
+    if (__builtin_expect(atomic_load_explicit(&kv->publishing_now, memory_order_acquire) != 0, 0))
+        wait_while_published(kv, seq);
+}
 
 /* Waits out a writer that stored `seq` in a batch; marks around publishing. */
 uint32_t publishing_begin(struct pmkv *kv, uint64_t first, uint64_t last);

@@ -112,12 +112,19 @@ static void take_layout(struct pmkv *kv)
     kv->slots_per_slice = l->segment_rows * l->chunk_pages / l->row_pages;
 }
 
-/* One open segment for writers per processor, but not more than a sixteenth of the segments. */
+/* One open segment for writers per processor, but not more than a sixteenth of the segments. More
+ * where there are many segments: with more threads than processors, who has a lane may not be
+ * running, and the others need another one. */
 static uint32_t choose_lanes(const struct pmkv *kv)
 {
+    enum { ROOMY = 16, ROOMY_SHARE = 64 };
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t lanes = kv->opts.lanes ? kv->opts.lanes : cpus > 0 ? (uint32_t)cpus : 1;
-    uint32_t most = kv->vol.layout.segments / 16;
+    uint32_t most = kv->vol.layout.segments / 16, roomy = kv->vol.layout.segments / ROOMY_SHARE;
+    uint32_t lanes = cpus > 0 ? (uint32_t)cpus : 1;
+    if (lanes < roomy)
+        lanes = roomy < ROOMY ? roomy : ROOMY;
+    if (kv->opts.lanes)
+        lanes = kv->opts.lanes;
     if (lanes > most)
         lanes = most;
     if (lanes > MAX_LANES)

@@ -231,7 +231,8 @@ struct pmkv {
     _Atomic bool unavailable;               /* I14 */
     _Atomic bool stopping;
     _Atomic bool sigbus_taken;                        /* by another handler, and that was told */
-    _Atomic uint64_t publishing[PUBLISHING_SLOTS][2]; /* batches being published: first, last seq */
+    _Alignas(64) _Atomic uint32_t publishing_now;     /* how many batches are being published: */
+    _Atomic uint64_t publishing[PUBLISHING_SLOTS][2]; /* their first and last numbers */
 
     pthread_mutex_t header_lock; /* header lines on the medium: writers and repair */
     pthread_mutex_t segments_lock;

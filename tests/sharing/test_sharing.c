@@ -132,8 +132,8 @@ static bool inside(uintptr_t at, const void *from, size_t bytes)
 
 static enum class class_of(uintptr_t at) {
     const struct index *ix = store->index;
+    if (inside(at, ix->stripes, INDEX_STRIPES * sizeof *ix->stripes)) return STRIPES;
     if (inside(at, ix->region, ix->region_bytes)) return BUCKETS;
-    if (inside(at, ix->stripes, sizeof ix->stripes)) return STRIPES;
     if (inside(at, ix, sizeof *ix)) return INDEX;
     if (inside(at, store->segments,
                store->vol.layout.segments * sizeof *store->segments)) return SEGMENTS;
