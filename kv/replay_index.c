@@ -140,6 +140,8 @@ static int64_t standing_units(const struct record_header *h)
     return (int64_t)units_of(record_packed(h->key_bytes, h->value_bytes));
 }
 
+/* unreached: of two copies the lower one comes first, but for threads (test_open_threads.c turns
+ * the order of entries, without copies). */
 static bool record_readable(struct pmkv *kv, struct log_pos pos)
 {
     uint8_t *record;
@@ -156,6 +158,7 @@ static bool copy_serves(struct pmkv *kv, const struct entry *e, struct log_pos p
 {
     if (e->seq != st->h.seq)
         return false;
+    /* unreached: as in record_readable. */
     return st->unreadable || (pos.v < slot_position(st->ref.slot) && record_readable(kv, pos));
 }
 
@@ -201,7 +204,9 @@ static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos,
     return 0;
 }
 
-/* A copy of the cleaner's may stand beside it. */
+/* A copy of the cleaner's may stand beside it.
+ * unreached: such a copy serves instead, as in record_readable; memory runs out in find_standing.
+ */
 static int enter_extent(struct pmkv *kv, const struct entry *e, const struct noted *n,
                         struct notes *extents, int64_t *units)
 {
@@ -209,7 +214,7 @@ static int enter_extent(struct pmkv *kv, const struct entry *e, const struct not
     bool found;
     int rc = find_standing(kv, e, &st, &found);
     bool serves = rc == 0 && found && copy_serves(kv, e, n->pos, &st);
-    if (rc == 0 && (!found || serves)) /* unreached: memory runs out in find_standing */
+    if (rc == 0 && (!found || serves))
         rc = note(extents, *n);
     if (rc || (found && !serves)) {
         *units = 0;
@@ -222,20 +227,22 @@ static int enter_extent(struct pmkv *kv, const struct entry *e, const struct not
     return 0;
 }
 
+/* unreached: segments of the log have neither META nor COMMIT in their summaries, and keys of
+ * pieces have one length, as in replay_enter. */
 static int enter_locked(struct pmkv *kv, struct all_notes *notes, const struct entry *e,
                         struct noted *n, int64_t *units)
 {
     struct extent_key key;
     switch (e->type) {
     case RECORD_EXTENT:
-        if (e->key_bytes != sizeof key) { /* unreached: as in replay_enter */
+        if (e->key_bytes != sizeof key) {
             *units = 0;
             return 0;
         }
         memcpy(&key, e->key, sizeof key);
         n->value_id = key.value_id;
         return enter_extent(kv, e, n, &notes->extents, units);
-    case RECORD_META: /* unreached: segments of the log have neither in their summaries */
+    case RECORD_META:
     case RECORD_COMMIT:
         *units = 0;
         return 0;

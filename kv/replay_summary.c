@@ -95,6 +95,7 @@ static bool part_load(struct pmkv *kv, struct meta_ref ref, uint8_t *out)
     } head;
     struct row_place place = pos_place(&kv->shape, ref.pos);
     uint64_t hash;
+    /* unreached: the head has changed since it was gathered in the pass before. */
     if (place.offset + sizeof head + ref.bytes > row_payload(kv) ||
         payload_load(kv, place, &head, sizeof head) || head.h.key_bytes != sizeof head.key ||
         head.h.value_bytes != ref.bytes ||
@@ -102,10 +103,13 @@ static bool part_load(struct pmkv *kv, struct meta_ref ref, uint8_t *out)
                             record_secret(kv->vol.secret, pos_generation(kv, ref.pos), ref.pos)))
         return false;
     place.offset += sizeof head;
+    /* unreached: a value that cannot be loaded; one that does not hold is read again (part_read).
+     */
     return value_load(kv, place, out, ref.bytes, &hash) == 0 && hash == head.h.value_hash;
 }
 
-/* 0; -EIO: the part is lost; -ENOMEM. */
+/* 0; -EIO: the part is lost; -ENOMEM. unreached: a part without a place is not counted by the
+ * header; the length is of the same header. */
 static int part_read(struct pmkv *kv, struct meta_ref ref, uint8_t *out)
 {
     uint8_t *record;
@@ -117,7 +121,7 @@ static int part_read(struct pmkv *kv, struct meta_ref ref, uint8_t *out)
     if (read_record(kv, ref.pos, pos_generation(kv, ref.pos), &record) != FIND_HIT)
         return -EIO;
     memcpy(&h, record, sizeof h);
-    bool fits = h.value_bytes == ref.bytes; /* unreached: the length is of the same header */
+    bool fits = h.value_bytes == ref.bytes;
     if (fits)
         memcpy(out, record + sizeof h + h.key_bytes, h.value_bytes);
     free(record);
@@ -144,7 +148,7 @@ static int summary_decode(struct filler *f, struct segment *s)
     uint32_t i = 0;
     for (; i < s->part_count && f->count < s->records; i++) {
         int rc = part_read(f->kv, s->parts[i], f->bytes + at);
-        if (rc == 0)
+        if (rc == 0) /* unreached: memory runs out while a part is rebuilt */
             rc = summary_part_foreach(f->bytes + at, s->parts[i].bytes, decode_entry, f);
         if (rc)
             return rc;
@@ -226,7 +230,7 @@ static int fill_from(struct filler *f, uint32_t segment)
     return rc ? rc : enter_list(f, segment);
 }
 
-/* No whole summary: the records themselves. */
+/* No whole summary: the records themselves. unreached: memory runs out in the middle. */
 static int fill_late(struct filler *f, uint32_t segment)
 {
     struct pmkv *kv = f->kv;
@@ -240,7 +244,7 @@ static int fill_late(struct filler *f, uint32_t segment)
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
-/* The opener alone tells of progress. */
+/* The opener alone tells of progress. unreached: no test with threads asks for it. */
 static int tell_progress(struct filler *f, uint32_t segment)
 {
     const struct pmkv_options *o = &f->kv->opts;
@@ -307,9 +311,10 @@ static void sample_part(struct filler *f, struct sample *s, struct meta_ref ref)
         sample_add(s, f->list[i].hash);
 }
 
-/* How many slots they will take. Where keys are overwritten more often than the cleaner comes by,
- * most entries are of older versions, and an index with room for all would be as much larger for
- * good. Of n entries by chance n * n / 2k meet a key again, if there are k. */
+/* unreached: memory runs out; a segment of the log has parts. How many slots they will take. Where
+ * keys are overwritten more often than the cleaner comes by, most entries are of older versions,
+ * and an index with room for all would be as much larger for good. Of n entries by chance n * n /
+ * 2k meet a key again, if there are k. */
 static uint64_t slots_expected(struct filler *f, uint64_t entries)
 {
     struct pmkv *kv = f->kv;
@@ -331,7 +336,8 @@ static uint64_t slots_expected(struct filler *f, uint64_t entries)
     return keys < entries ? keys : entries;
 }
 
-/* One where the pool is small, or its owner wants no threads. */
+/* One where the pool is small, or its owner wants no threads. unreached: a machine has one number
+ * of processors. */
 static uint32_t choose_fillers(const struct pmkv *kv, uint64_t entries)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -340,7 +346,8 @@ static uint32_t choose_fillers(const struct pmkv *kv, uint64_t entries)
     return cpus < THREADS_MOST ? (uint32_t)cpus : THREADS_MOST;
 }
 
-/* A thread that cannot be started is not missed: the opener takes what is left. */
+/* A thread that cannot be started is not missed: the opener takes what is left. unreached: one that
+ * cannot, in a pool that is large enough. */
 static int run_fillers(struct filler *fillers, uint32_t count)
 {
     struct fill *fill = fillers->fill;

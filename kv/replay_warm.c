@@ -41,6 +41,7 @@ static void *warm_main(void *arg)
     return NULL;
 }
 
+/* unreached: a machine has one number of processors; a thread that cannot be started. */
 void warm_begin(struct warm *w, struct pmkv *kv, enum warm_what what)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -55,6 +56,7 @@ void warm_begin(struct warm *w, struct pmkv *kv, enum warm_what what)
     }
 }
 
+/* unreached: as warm_begin. */
 void warm_end(struct warm *w)
 {
     atomic_store(&w->reached, UINT32_MAX);

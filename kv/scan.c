@@ -262,12 +262,14 @@ static bool page_ends(struct pmkv *kv, struct row_ref ref, uint32_t at)
     for (uint32_t g = in / GROUP_BYTES; g < PAGE_GROUPS; g++) {
         uint32_t from = g * GROUP_BYTES < in ? in : g * GROUP_BYTES;
         uint32_t to = g * GROUP_BYTES + group_bytes(g);
+        /* unreached: a group that is neither, or not zeros: the row is read whole then. */
         if (!(absent >> g & 1) && (!(good >> g & 1) || memcmp(page + from, zeros, to - from) != 0))
             return false;
     }
     return true;
 }
 
+/* unreached: other types and sizes that check; the row is read whole then. */
 static bool head_holds(struct pmkv *kv, struct row_ref ref, const struct own_head *head,
                        const struct parsed *p)
 {
@@ -284,7 +286,7 @@ static bool gather_heads(struct gathering *g, struct row_ref ref, int *rc)
     struct pmkv *kv = g->kv;
     uint32_t at = 0, all = row_payload(kv);
     struct own_head head;
-    while (at + sizeof head <= all && *rc == 0) {
+    while (at + sizeof head <= all && *rc == 0) { /* unreached: memory runs out */
         struct row_place place = {ref.segment, ref.row, at};
         struct parsed p = {.offset = at, .pos = pos_make(&kv->shape, place), .key = head.key};
         if (!peek(kv, place, &head, sizeof head))

@@ -30,6 +30,14 @@ static int super_store_locked(struct pmkv *kv)
     return superblock_write(kv->vol.media, &kv->vol.layout, &kv->super);
 }
 
+/* An outage may have begun in the middle (I14): the copies are as they were, and a sync that failed
+ * fails again. */
+static void superblock_failed(struct pmkv *kv)
+{
+    if (!medium_in_doubt(kv, 0))
+        write_failure(kv);
+}
+
 int super_store(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->super_lock);
@@ -44,7 +52,7 @@ void super_store_counts(struct pmkv *kv)
     bool due = counts_sum(kv) != kv->counts_stored && time(NULL) != kv->counts_time;
     pthread_mutex_unlock(&kv->work_lock);
     if (due && !atomic_load(&kv->write_failed) && !medium_in_doubt(kv, 0) && super_store(kv))
-        write_failure(kv);
+        superblock_failed(kv);
 }
 
 /* What was found where the superblock should be. */
@@ -77,7 +85,7 @@ static int counter_reserve(struct pmkv *kv, uint64_t up_to)
     }
     pthread_mutex_unlock(&kv->super_lock);
     if (rc)
-        write_failure(kv);
+        superblock_failed(kv);
     return rc;
 }
 

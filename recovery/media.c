@@ -274,7 +274,7 @@ static int fill_new(const struct media *m, const struct path_facts *f,
     if (bytes > INT64_MAX)
         return err_fact(-EFBIG, "%llu bytes are more than a file can have",
                         (unsigned long long)bytes);
-    int rc = holes_fill(m->fd, bytes, !f->hugetlbfs, f->tmpfs && !f->hugetlbfs);
+    int rc = holes_fill(m->fd, bytes, !f->hugetlbfs, f->tmpfs);
     return rc < 0 ? rc : sync_directory_of(m);
 }
 

@@ -53,8 +53,7 @@ static char *map_aligned(int fd, uint64_t bytes)
         return at;
     uint64_t skip = -(uintptr_t)at & (MEDIA_HUGE_BYTES - 1);
     char *map = mmap(at + skip, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
-    if (skip)
-        munmap(at, skip);
+    munmap(at, skip); /* nothing of it where it was aligned */
     munmap(at + skip + (map == MAP_FAILED ? 0 : bytes),
            MEDIA_HUGE_BYTES - skip + (map == MAP_FAILED ? bytes : 0));
     return map;

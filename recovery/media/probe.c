@@ -151,13 +151,13 @@ static bool collapses(void)
 /* unreached: a kernel can, or cannot. */
 static const char *tmpfs_advice(const struct path_facts *f)
 {
+    if (strstr(f->options, "huge=always") || strstr(f->options, "huge=within_size") ||
+        strstr(f->options, "huge=advise"))
+        return "";
     if (collapses())
         return "a new pool gets huge pages, with which point reads are about 1.5 times as fast; "
                "one "
                "that was made on another kernel, or copied as a file, gets them by dump and load";
-    if (strstr(f->options, "huge=always") || strstr(f->options, "huge=within_size") ||
-        strstr(f->options, "huge=advise"))
-        return "";
     return "huge pages make point reads about 1.5 times as fast: use Linux 6.1 or later, mount a "
            "tmpfs with huge=always, or use hugetlbfs";
 }

@@ -15,7 +15,7 @@
 #include "kv/replay.h"
 #include "kv/store.h"
 
-enum { KEYS = 50000, ROUNDS = 3, LONG = 20, LONG_BYTES = 200 << 10, PATH_BYTES = 64 };
+enum { KEYS = 150000, ROUNDS = 3, LONG = 20, LONG_BYTES = 200 << 10, PATH_BYTES = 64 };
 
 static char path[PATH_BYTES];
 
@@ -36,7 +36,7 @@ static struct pmkv *must_open(bool read_only, bool alone)
     struct pmkv *kv = NULL;
     struct pmkv_options o;
     pmkv_options_init(&o);
-    o.pool_bytes = 128 << 20;
+    o.pool_bytes = 513 << 20; /* so that pages are touched ahead */
     o.geometry = PMKV_NONE;
     o.create_if_missing = true;
     o.allow_inject = true;
@@ -196,6 +196,49 @@ Test(open_threads, after_a_kill_they_build_what_one_thread_builds)
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert_eq(status, 0);
     compare_opens("killed");
+}
+
+/* --- without a summary ------------------------------------------------------------------------ */
+
+static void spoil(struct pmkv *kv, uint64_t off)
+{
+    struct pmkv_inject garbage = {.size = sizeof garbage,
+                                  .kind = PMKV_INJECT_GARBAGE,
+                                  .target = PMKV_INJECT_AT_OFFSET,
+                                  .offset = off,
+                                  .unit_bytes = 4096,
+                                  .count = 1};
+    cr_assert_eq(pmkv_inject(kv, &garbage, NULL), PMKV_OK, "%s", pmkv_errormsg());
+}
+
+static bool is_range_of(const struct lost_entry *lost, uint64_t off)
+{
+    return lost->key_bytes == 0 && lost->pool_off <= off && off < lost->pool_off + lost->bytes;
+}
+
+Test(open_threads, what_is_lost_where_the_summary_is_lost_too_is_listed_as_a_range)
+{
+    struct pmkv *kv = must_open(false, true);
+    for (unsigned i = 0; i < 5000; i++)
+        put(kv, i, 0, 40);
+    pmkv_close(&kv);
+    kv = must_open(true, true);
+    uint32_t segment = 0;
+    while (!kind_is_log(kv->segments[segment].kind) || kv->segments[segment].part_count == 0)
+        segment++;
+    const struct layout *l = &kv->vol.layout;
+    struct row_place part = pos_place(&kv->shape, kv->segments[segment].parts[0].pos);
+    uint64_t row = layout_data_page_off(l, segment, 0, 0);
+    spoil(kv, layout_data_page_off(l, part.segment, part.row, part.offset / PAGE_PAYLOAD_BYTES));
+    spoil(kv, row);
+    pmkv_close(&kv);
+    kv = must_open(true, true);
+    bool listed = false;
+    for (uint32_t i = 0; i < kv->lost_count; i++)
+        listed |= is_range_of(kv->lost[i], row);
+    cr_assert(listed, "%u are lost, no range of them holds 0x%llx", kv->lost_count,
+              (unsigned long long)row);
+    pmkv_close(&kv);
 }
 
 /* --- the order of entries --------------------------------------------------------------------- */
