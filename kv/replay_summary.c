@@ -300,6 +300,7 @@ static void sample_add(struct sample *s, uint64_t hash)
     s->count++;
 }
 
+/* unreached: memory runs out, or the part is lost; as many entries as the table takes. */
 static void sample_part(struct filler *f, struct sample *s, struct meta_ref ref)
 {
     f->count = 0;

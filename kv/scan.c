@@ -207,6 +207,7 @@ static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_imag
     row_load(&kv->vol, ref, image);
     if (image->bad_pages)
         row_decode(&kv->vol, ref, image);
+    /* unreached: a lost row of the store's own records. */
     if (image->lost_groups && kind_is_log(kv->segments[ref.segment].kind))
         lost_add_range(kv, layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, 0),
                        image->lost_groups * GROUP_BYTES); /* no summary names what was there */
@@ -255,6 +256,7 @@ static bool page_ends(struct pmkv *kv, struct row_ref ref, uint32_t at)
     uint32_t number = at / PAGE_PAYLOAD_BYTES, in = at % PAGE_PAYLOAD_BYTES;
     uint64_t off = layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, number);
     uint16_t good, absent;
+    /* unreached: a page whose part was just read cannot be. */
     if (media_load(kv->vol.media, off, page, sizeof page) != sizeof page)
         return false;
     page_verify(page, group_secret(kv->vol.secret, ref.generation, off / PAGE_BYTES), &good,

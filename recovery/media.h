@@ -173,6 +173,7 @@ size_t media_touch(struct media *m, uint64_t off, size_t bytes);
  * page). Best effort: pages that cannot be mapped fault when they are used. */
 void media_populate(struct media *m, uint64_t off, size_t bytes);
 
+/* unreached: each file that has it in line takes its own way. */
 static inline void media_prefetch(const struct media *m, uint64_t off, size_t bytes)
 {
     if (m->base)

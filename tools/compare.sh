@@ -43,12 +43,12 @@ directory=${out:-$root/docs/performance}
 mkdir -p "$directory"
 
 # Minutes of each part, on two CPUs of 2022 with nothing else to do: for the estimate only.
-declare -A minutes=([core]=4 [scaling]=3 [peers]=10 [threads]=6 [protection]=3 [cleaning]=5 [scrubbing]=3
+declare -A minutes=([core]=4 [scaling]=3 [peers]=6 [threads]=5 [protection]=3 [cleaning]=4 [scrubbing]=3
     [faults]=2 [values]=2 [file]=2)
 parts=(core scaling protection cleaning scrubbing faults values file threads peers)
 
-many=5000000 scale_num=2000000 clean_num=2000000 num=400000 thread_num=300000 file_num=4000
-rounds=3 seconds=15 short=5 scale_pool=5G
+many=5000000 scale_num=2000000 clean_num=2000000 num=200000 thread_num=200000 file_num=4000
+rounds=3 seconds=10 short=5 scale_pool=5G
 threads=1,2 fill=80 sizes=(8:5000000 1024:1000000 65536:20000 4194304:400)
 for more in 4 8 16; do
     [ "$(nproc)" -lt "$more" ] || threads=$threads,$more

@@ -75,7 +75,7 @@ static inline void count_store(struct media *m, size_t bytes)
 }
 static inline void count_fence(struct media *m)
 {
-    count_add(&media_counter(m)->fences, 1);
+    count_add(&media_counter(m)->fences, 1); /* unreached: as thread_number, once a thread */
 }
 
 /* Is the whole range inside the medium? Never wraps. */

@@ -168,7 +168,7 @@ static void advise(const struct path_facts *f, struct media_probe *p)
     size_t bytes = sizeof p->advice;
     if (p->backend == MEDIA_SHM && f->tmpfs)
         snprintf(to, bytes, "%s", tmpfs_advice(f));
-    else if (p->backend == MEDIA_SHM && f->hugetlbfs)
+    else if (p->backend == MEDIA_SHM && f->hugetlbfs) /* unreached: shm elsewhere */
         snprintf(to, bytes,
                  "fast, but a memory error takes %llu bytes at once, and bad pages are not "
                  "remembered across a reopen; tmpfs with huge=always loses 4096",
