@@ -43,13 +43,13 @@ directory=${out:-$root/docs/performance}
 mkdir -p "$directory"
 
 # Minutes of each part, on two CPUs of 2022 with nothing else to do: for the estimate only.
-declare -A minutes=([core]=4 [scaling]=3 [peers]=6 [threads]=5 [protection]=3 [cleaning]=4 [scrubbing]=3
+declare -A minutes=([core]=6 [scaling]=4 [peers]=3 [threads]=3 [protection]=2 [cleaning]=4 [scrubbing]=2
     [faults]=2 [values]=2 [file]=2)
 parts=(core scaling protection cleaning scrubbing faults values file threads peers)
 
-many=5000000 scale_num=2000000 clean_num=2000000 num=200000 thread_num=200000 file_num=4000
-rounds=3 seconds=10 short=5 scale_pool=5G
-threads=1,2 fill=80 sizes=(8:5000000 1024:1000000 65536:20000 4194304:400)
+many=5000000 scale_num=1000000 clean_num=2000000 num=100000 thread_num=100000 file_num=4000
+rounds=3 seconds=8 short=5 scale_pool=3G
+threads=1,2 fill=80 sizes=(8:3000000 1024:500000 65536:10000 4194304:200)
 for more in 4 8 16; do
     [ "$(nproc)" -lt "$more" ] || threads=$threads,$more
 done
@@ -101,7 +101,7 @@ part_protection() {
     local round geometry
     for round in $(seq "$rounds"); do
         for geometry in none parity double; do
-            run "geometry-$geometry-$round" --num="$many" --seed="$round" --geometry="$geometry" \
+            run "geometry-$geometry-$round" --num="$clean_num" --seed="$round" --geometry="$geometry" \
                 --benchmarks=fillrandom,overwrite,readrandom
         done
     done
@@ -123,8 +123,8 @@ part_cleaning() {
 part_scrubbing() {
     local round
     for round in $(seq "$rounds"); do
-        run "scrub-off-$round" --num="$many" --duration="$short" --benchmarks=readrandom,overwrite
-        run "scrub-on-$round" --num="$many" --duration="$short" --benchmarks=readrandom,overwrite \
+        run "scrub-off-$round" --num="$clean_num" --duration="$short" --benchmarks=readrandom,overwrite
+        run "scrub-on-$round" --num="$clean_num" --duration="$short" --benchmarks=readrandom,overwrite \
             --scrub=64M
     done
 }
