@@ -303,6 +303,7 @@ static bool gather_heads(struct gathering *g, struct row_ref ref, int *rc)
             break;
         }
     }
+    /* unreached: as in page_ends. */
     for (; at < all; at = (at / PAGE_PAYLOAD_BYTES + 1) * PAGE_PAYLOAD_BYTES)
         if (!page_ends(kv, ref, at))
             return false;
