@@ -128,7 +128,8 @@ def check_targets(directory):
     """All are there with figures, and the verdicts follow the figures."""
     verdicts = targets(directory)
     disk = os.path.exists(f"{directory}/file.json")
-    without = ["packed", "simulation"] + ([] if disk else ["disk"])
+    model = os.path.exists(f"{directory}/cleaning-model.txt")
+    without = ["packed"] + ([] if disk else ["disk"]) + ([] if model else ["simulation"])
     expect("targets: how many", len(verdicts), 54)
     for what, verdict in verdicts.items():
         unmeasured = any(word in what for word in without)
