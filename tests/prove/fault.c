@@ -19,7 +19,7 @@ struct aim {
     struct run *r;
     struct media *image;
     struct test_rng rng;
-    uint64_t near;        /* beyond the redundancy: the row of this page; 0: anywhere */
+    uint64_t near;        /* the row of this page; 0: anywhere */
     unsigned superblocks; /* copies hit: never more than one, but by unlimited plans */
 };
 
@@ -308,16 +308,20 @@ static unsigned how_many(struct aim *a, enum fault_mode mode)
 void fault_plant(struct run *r, struct media *image, enum fault_mode mode, uint64_t salt,
                  struct fault_plan *plan, char *text, size_t room)
 {
-    struct aim a = {.r = r, .image = image, .rng = test_rng_make(salt, 0xfa17)};
+    struct aim a = {
+        .r = r, .image = image, .rng = test_rng_make(salt, 0xfa17), .near = plan->first};
     unsigned count = how_many(&a, mode);
     *plan = (struct fault_plan){.mode = mode};
     text[0] = 0;
     atomic_fetch_add(&r->totals->modes[mode], 1);
+    atomic_fetch_add(&r->totals->faulted, 1);
     for (unsigned i = 0; i < count; i++) {
         enum fault fault = draw(&a, plan);
         enum fault area =
             (unsigned)fault < FAULT_AREAS ? fault : (enum fault)below(&a, FAULT_AREAS);
         uint64_t off = aim_at(&a, area, mode == FAULTS_UNLIMITED);
+        if (i == 0)
+            plan->first = off;
         if (mode == FAULTS_BEYOND && !a.near)
             a.near = off;
         plant(&a, fault, off, plan);

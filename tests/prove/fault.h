@@ -38,7 +38,7 @@
     X(MISDIRECTED, "misdirected record")                                                           \
     X(HALF_REPAIR, "repair left half done")                                                        \
     X(CLEAR_FAILS, "poison that cannot be cleared")                                                \
-    X(POISON_LATE, "poison that appears while recovery reads")
+    X(POISON_LATE, "poison that appears while it reads")
 
 enum fault {
 #define FAULT_ENUM(name, what) FAULT_##name,
@@ -58,10 +58,12 @@ struct fault_plan {
     bool stale_header; /* one of them took a header back to an earlier state */
     uint64_t late_in;  /* poison after so many loads of the recovery; 0: none */
     uint64_t late_off; /* there, or 0: where that load is */
+    uint64_t first;    /* where the first one is */
 };
 
 struct run;
-/* Draws a plan from `salt` and changes the image; says in `text` what was done. */
+/* Draws a plan from `salt` and changes the image; says in `text` what was done. When the plan names
+ * a first fault, the new ones come near it. */
 void fault_plant(struct run *r, struct media *image, enum fault_mode mode, uint64_t salt,
                  struct fault_plan *plan, char *text, size_t room);
 

@@ -155,6 +155,7 @@ static void print_table(const struct program *p)
     row("scrubbed and checked", t->healed);
     row("written to, crashed, closed", t->used);
     row("images with faults", t->faulted);
+    row("  that came when it was open again", t->faulted_running);
     row("  within the redundancy", t->modes[FAULTS_WITHIN]);
     row("  beyond it", t->modes[FAULTS_BEYOND]);
     row("  unlimited", t->modes[FAULTS_UNLIMITED]);

@@ -14,7 +14,8 @@
  *   3. what is durable then is opened again: the same answer, and no byte of a row has changed
  *   4. some: scrubbed and checked, written to, closed, opened
  *
- * Some images are given faults (fault.h) and judged again. Everything follows from the seed, also
+ * Some images are given faults (fault.h), before they are opened or when they are open, and judged
+ * again. Everything follows from the seed, also
  * the secrets of the pools and the clock (seeded.c), so that one job can be run again alone.
  *
  * Images are told apart by the hash of all their bytes; one that was recovered with the same
@@ -77,7 +78,7 @@ struct totals {
     atomic_ullong images, distinct, recovered_again, deep[4]; /* by depth of the cut, from 1 */
     atomic_ullong exhaustive; /* instants of which every subset was recovered */
     atomic_ullong torn, healed, used;
-    atomic_ullong faulted, faults[FAULTS], modes[FAULT_MODES];
+    atomic_ullong faulted, faulted_running, faults[FAULTS], modes[FAULT_MODES];
     atomic_ullong repaired, retired, named, refused_rightly;
     atomic_ullong failures[FAILURES];
     atomic_bool stop;
@@ -142,13 +143,14 @@ void prove_fail(struct run *r, enum failure kind, const char *format, ...)
 
 /* Recovers an image, which is gone then (recover.c). */
 struct cut {
-    unsigned depth; /* of power cuts: 1 for an image of the workload */
-    uint64_t salt;  /* what is chosen about this image follows from it */
-    bool pivot;     /* cut its recovery at every instant */
+    unsigned depth;          /* of power cuts: 1 for an image of the workload */
+    uint64_t salt;           /* what is chosen about this image follows from it */
+    bool pivot;              /* cut its recovery at every instant */
+    enum fault_mode running; /* faults that come when it is open; plan is theirs from then on */
     struct fault_plan plan;
     char where[900];
 };
-void recover_image(struct run *r, struct media *image, const struct cut *cut);
+void recover_image(struct run *r, struct media *image, struct cut *cut);
 /* Frees a store without closing it: the power went. */
 void store_abandon(struct pmkv **kv);
 

@@ -13,7 +13,7 @@
 enum { MAX_DEPTH = 3, PIVOT_IMAGES = 8, HANG_SECONDS = 60 };
 
 /* One in so many images: */
-enum { CUT_AGAIN = 4, TWICE = 2, HEAL = 8, USE = 16 };
+enum { CUT_AGAIN = 4, TWICE = 2, HEAL = 8, HEAL_FAULTY = 2, USE = 16 };
 
 static bool one_in(const struct cut *cut, unsigned what, unsigned n)
 {
@@ -209,6 +209,35 @@ static void use(struct run *r, struct pmkv **kv, const struct cut *cut, unsigned
     atomic_fetch_add(&r->totals->used, 1);
 }
 
+/* An open does not meet every record: what goes bad behind it is for the reads to find. */
+static void harm_running(struct run *r, struct pmkv *kv, enum fault_mode mode, struct again *g,
+                         struct cut *cut)
+{
+    struct run recovered = *r;
+    size_t n = strlen(cut->where);
+    recovered.kv = kv;
+    fault_plant(&recovered, kv->vol.media, mode, test_mix(cut->salt + cut->plan.first), &cut->plan,
+                cut->where + n, sizeof cut->where - n);
+    atomic_fetch_add(&r->totals->faulted_running, 1);
+    g->loads = 0;
+    sim_set_access_hook(kv->vol.media, cut->plan.late_in ? while_reading : NULL, g);
+}
+
+/* A scrub gives the redundancy back: the same row survives as much again. */
+static void heal_and_hit_again(struct run *r, struct pmkv *kv, const struct cut *cut)
+{
+    struct cut second = *cut;
+    struct again g = {.run = r, .cut = &second};
+    struct verdict v;
+    heal(r, kv, cut);
+    judge(r, kv, cut, "healed", &v);
+    if (cut->plan.mode != FAULTS_WITHIN || cut->plan.cannot_clear || one_in(cut, 3, 2))
+        return;
+    harm_running(r, kv, FAULTS_WITHIN, &g, &second);
+    judge(r, kv, &second, "healed and hit again", &v);
+    sim_set_access_hook(kv->vol.media, NULL, NULL);
+}
+
 static void recover_twice(struct run *r, struct pmkv *kv, const struct cut *cut,
                           const struct verdict *first)
 {
@@ -225,18 +254,16 @@ static void recover_twice(struct run *r, struct pmkv *kv, const struct cut *cut,
     if (cut->plan.mode == FAULTS_NONE && !r->ill)
         rows_are_the_same(r, kv, twice, cut);
     bool fine = cut->plan.mode != FAULTS_BEYOND && cut->plan.mode != FAULTS_UNLIMITED;
-    if (one_in(cut, 1, HEAL))
-        heal(r, twice, cut);
+    if (one_in(cut, 1, cut->plan.mode == FAULTS_NONE ? HEAL : HEAL_FAULTY))
+        heal_and_hit_again(r, twice, cut);
     if (fine && one_in(cut, 2, USE))
         use(r, &twice, cut, v.states);
-    else if (one_in(cut, 3, 2))
-        judge(r, twice, cut, "healed", &v);
     store_abandon(&twice);
 }
 
 static bool is_new(struct run *r, struct media *image, const struct cut *cut)
 {
-    if (cut->plan.mode != FAULTS_NONE)
+    if (cut->plan.mode != FAULTS_NONE || cut->running != FAULTS_NONE)
         return true;
     uint64_t bytes = sim_hash(image, 0, image->size);
     uint64_t owed = expect_hash(&r->expect) + r->creating;
@@ -245,7 +272,7 @@ static bool is_new(struct run *r, struct media *image, const struct cut *cut)
     return distinct_add(images_judged, test_mix(bytes ^ test_mix(owed)));
 }
 
-void recover_image(struct run *r, struct media *image, const struct cut *cut)
+void recover_image(struct run *r, struct media *image, struct cut *cut)
 {
     if (!is_new(r, image, cut) && !cut->pivot) {
         media_close(&image);
@@ -266,8 +293,12 @@ void recover_image(struct run *r, struct media *image, const struct cut *cut)
     if (!kv)
         return;
     sim_set_drain_hook(image, NULL, NULL);
+    if (cut->running != FAULTS_NONE)
+        harm_running(r, kv, cut->running, &again, cut);
     judge(r, kv, cut, "recovered", &v);
     sim_set_access_hook(image, NULL, NULL);
+    if (cut->running != FAULTS_NONE && one_in(cut, 6, HEAL_FAULTY))
+        heal_and_hit_again(r, kv, cut);
     if (one_in(cut, 5, TWICE))
         recover_twice(r, kv, cut, &v);
     store_abandon(&kv);
