@@ -49,67 +49,111 @@ static int entries_reserve(struct entries *e, size_t more)
     return 0;
 }
 
+/* Bits of the type byte: as it was for the entry before, so that there is no varint. */
+enum { TYPE_BITS = 0x0f, SAME_START_STEP = 0x10, SAME_SEQ_STEP = 0x20, SAME_LENGTHS = 0x40 };
+
+static bool kept_whole(uint64_t key_bytes)
+{
+    return key_bytes <= ENTRY_KEY_MAX;
+}
+
 int entries_add(struct entries *e, const struct entry *entry)
 {
     if (entries_reserve(e, ENTRY_MAX))
         return -ENOMEM;
-    uint8_t *p = e->bytes + e->used;
-    int64_t step = (int64_t)(entry->seq - e->last_seq);
+    uint8_t *type = e->bytes + e->used, *p = type;
+    struct entry_base *last = &e->last;
+    uint64_t start_step = (entry->start - last->start) / 8, seq_step = entry->seq - last->seq;
     *p++ = entry->type;
-    p = put_varint(p, (entry->start - e->last_start) / 8);
-    p = put_varint(p, (uint64_t)step << 1 ^ (uint64_t)(step >> 63));
-    p = put_varint(p, entry->key_bytes);
-    p = put_varint(p, entry->value_bytes);
-    uint32_t kept = entry->key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : entry->key_bytes;
+    if (start_step == last->start_step)
+        *type |= SAME_START_STEP;
+    else
+        p = put_varint(p, start_step);
+    if (seq_step == last->seq_step)
+        *type |= SAME_SEQ_STEP;
+    else
+        p = put_varint(p, seq_step << 1 ^ (uint64_t)((int64_t)seq_step >> 63));
+    if (entry->key_bytes == last->key_bytes && entry->value_bytes == last->value_bytes) {
+        *type |= SAME_LENGTHS;
+    } else {
+        p = put_varint(p, entry->key_bytes);
+        p = put_varint(p, entry->value_bytes);
+    }
+    uint32_t kept = kept_whole(entry->key_bytes) ? entry->key_bytes : ENTRY_KEY_PREFIX;
     memcpy(p, entry->key, kept);
     p += kept;
-    if (entry->key_bytes > ENTRY_KEY_MAX) {
+    if (!kept_whole(entry->key_bytes)) {
         memcpy(p, &entry->hash, 8);
         p += 8;
     }
     e->used = (size_t)(p - e->bytes);
-    e->last_start = entry->start;
-    e->last_seq = entry->seq;
+    e->last = (struct entry_base){.start = entry->start,
+                                  .seq = entry->seq,
+                                  .seq_step = seq_step,
+                                  .start_step = (uint32_t)start_step,
+                                  .key_bytes = entry->key_bytes,
+                                  .value_bytes = entry->value_bytes};
     e->count++;
     return 0;
+}
+
+/* The type and what follows it up to the key; `last` becomes the entry's own. */
+static bool get_numbers(struct entries_reader *r, uint8_t *type)
+{
+    struct entry_base *last = &r->last;
+    uint8_t flags = r->bytes[r->at++];
+    uint64_t start = last->start_step, step = 0, key_bytes = last->key_bytes;
+    uint64_t value_bytes = last->value_bytes;
+    if (!(flags & SAME_START_STEP) && !get_varint(r, &start))
+        return false;
+    if (!(flags & SAME_SEQ_STEP)) {
+        if (!get_varint(r, &step))
+            return false;
+        last->seq_step = (step >> 1) ^ -(step & 1);
+    }
+    if (!(flags & SAME_LENGTHS) && (!get_varint(r, &key_bytes) || !get_varint(r, &value_bytes)))
+        return false;
+    *type = flags & TYPE_BITS;
+    if (*type == 0 || *type >= RECORD_TYPES || flags >> 7 || key_bytes == 0 || key_bytes > 65535 ||
+        value_bytes > UINT32_MAX || start > UINT32_MAX)
+        return false;
+    last->start_step = (uint32_t)start;
+    last->start += start * 8;
+    last->seq += last->seq_step;
+    last->key_bytes = (uint32_t)key_bytes;
+    last->value_bytes = (uint32_t)value_bytes;
+    return true;
 }
 
 int entries_next(struct entries_reader *r, struct entry *out)
 {
     if (r->at == r->used)
         return 0;
-    uint64_t start, step, key_bytes, value_bytes;
-    out->type = r->bytes[r->at++];
-    if (!get_varint(r, &start) || !get_varint(r, &step) || !get_varint(r, &key_bytes) ||
-        !get_varint(r, &value_bytes))
+    if (!get_numbers(r, &out->type))
         return -1;
-    if (out->type == 0 || out->type >= RECORD_TYPES || key_bytes == 0 || key_bytes > 65535 ||
-        value_bytes > UINT32_MAX || start > UINT32_MAX)
-        return -1;
-    uint32_t kept = key_bytes > ENTRY_KEY_MAX ? ENTRY_KEY_PREFIX : (uint32_t)key_bytes;
-    size_t need = kept + (key_bytes > ENTRY_KEY_MAX ? 8u : 0u);
+    bool whole = kept_whole(r->last.key_bytes);
+    uint32_t kept = whole ? r->last.key_bytes : ENTRY_KEY_PREFIX;
+    size_t need = kept + (whole ? 0u : 8u);
     if (r->used - r->at < need)
         return -1;
-    out->start = r->last_start + start * 8;
-    out->seq = r->last_seq + ((step >> 1) ^ -(step & 1));
-    out->key_bytes = (uint32_t)key_bytes;
-    out->value_bytes = (uint32_t)value_bytes;
+    out->start = r->last.start;
+    out->seq = r->last.seq;
+    out->key_bytes = r->last.key_bytes;
+    out->value_bytes = r->last.value_bytes;
     out->key = r->bytes + r->at;
     out->kept_bytes = kept;
-    if (key_bytes > ENTRY_KEY_MAX)
-        memcpy(&out->hash, out->key + kept, 8);
-    else
+    if (whole)
         out->hash = record_key_hash(out->type, out->key, kept);
+    else
+        memcpy(&out->hash, out->key + kept, 8);
     r->at += need;
-    r->last_start = out->start;
-    r->last_seq = out->seq;
     return 1;
 }
 
 void entries_clear(struct entries *e)
 {
     e->used = 0;
-    e->last_start = e->last_seq = 0;
+    e->last = (struct entry_base){0};
     e->count = 0;
 }
 
@@ -121,13 +165,12 @@ void entries_free(struct entries *e)
 
 struct entries_mark entries_mark(const struct entries *e)
 {
-    return (struct entries_mark){e->used, e->last_start, e->last_seq, e->count};
+    return (struct entries_mark){e->used, e->last, e->count};
 }
 
 void entries_rewind(struct entries *e, struct entries_mark mark)
 {
     e->used = mark.used;
-    e->last_start = mark.last_start;
-    e->last_seq = mark.last_seq;
+    e->last = mark.last;
     e->count = mark.count;
 }

@@ -7,10 +7,12 @@
  * sealed or the pool is closed, read at open instead of the records, and they still name a record
  * that is lost.
  *
- * One entry: type 1 B | varint start in units of 8 B, as distance from the previous entry's start |
- * zigzag varint of seq minus the previous entry's | varint key bytes | varint value bytes |
- * key (up to ENTRY_KEY_MAX bytes; longer keys: ENTRY_KEY_PREFIX bytes, then their 64-bit hash).
- * Starts count through the segment's payload: row * row_payload + offset in the row.
+ * One entry: type and flags 1 B | varint start in units of 8 B, as step from the previous entry's |
+ * zigzag varint of the step of seq | varint key bytes | varint value bytes | key (up to
+ * ENTRY_KEY_MAX bytes; longer keys: ENTRY_KEY_PREFIX bytes, then their 64-bit hash). What is as it
+ * was for the entry before has a flag and no varint: records of one size that follow each other are
+ * 1 B and the key. Starts count through the segment's payload: row * row_payload + offset in the
+ * row.
  */
 #ifndef PMKV_KV_ENTRIES_H
 #define PMKV_KV_ENTRIES_H
@@ -32,11 +34,21 @@ struct entry {
     uint64_t hash; /* of the whole key, as the index knows it */
 };
 
+/* What an entry is coded against: the one before it. Parts of summaries begin with it
+ * (docs/format.md). */
+struct entry_base {
+    uint64_t start, seq;
+    uint64_t seq_step;   /* modulo 2^64 */
+    uint32_t start_step; /* in units of 8 B */
+    uint32_t key_bytes, value_bytes;
+    uint32_t reserved;
+};
+
 /* A growing buffer of encoded entries. Zero is a valid empty one. */
 struct entries {
     uint8_t *bytes;
     size_t used, capacity;
-    uint64_t last_start, last_seq; /* of the last entry: what the next one is coded against */
+    struct entry_base last; /* what the next one is coded against */
     uint32_t count;
 };
 
@@ -47,7 +59,7 @@ void entries_free(struct entries *e);
 /* Mark and rewind, for a commit that failed. */
 struct entries_mark {
     size_t used;
-    uint64_t last_start, last_seq;
+    struct entry_base last;
     uint32_t count;
 };
 struct entries_mark entries_mark(const struct entries *e);
@@ -57,7 +69,7 @@ void entries_rewind(struct entries *e, struct entries_mark mark);
 struct entries_reader {
     const uint8_t *bytes;
     size_t used, at;
-    uint64_t last_start, last_seq;
+    struct entry_base last;
 };
 /* 1: *out filled (key points into the buffer); 0: end; -1: the bytes are not valid entries. */
 int entries_next(struct entries_reader *r, struct entry *out);

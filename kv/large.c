@@ -98,8 +98,7 @@ enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t byte
 {
     if (atomic_load(&kv->live_units) + (int64_t)units_of(bytes) > (int64_t)kv->capacity_units)
         return fail(PMKV_E_FULL, "no room for a value of %llu bytes", (unsigned long long)bytes);
-    struct manifest m = {
-        .value_id = counter_next(kv, 1), .value_bytes = bytes, .hash_of = MANIFEST_HASH_PIECES};
+    struct manifest m = {.value_id = counter_next(kv, 1), .value_bytes = bytes};
     if (m.value_id == 0)
         return PMKV_E_IO;
     enum pmkv_status s = PMKV_OK;
@@ -145,7 +144,7 @@ void extents_drop(struct pmkv *kv, const struct manifest *m)
  * small. Every piece but the last has EXTENT_MIN_BYTES. */
 bool manifest_holds(const struct manifest *m)
 {
-    return m->value_bytes <= PMKV_MAX_VALUE_BYTES && m->hash_of <= MANIFEST_HASH_PIECES &&
+    return m->value_bytes <= PMKV_MAX_VALUE_BYTES && m->reserved == 0 &&
            m->extents <= m->value_bytes / EXTENT_MIN_BYTES + 1;
 }
 
@@ -191,15 +190,6 @@ static enum find_result extent_read(struct pmkv *kv, const struct extent_key *ke
     }
 }
 
-/* Each piece was checked by its own hash; the manifest says that they are the right ones. */
-static bool reading_whole(const struct reading *r, const struct manifest *m)
-{
-    uint64_t hash = r->hash;
-    if (m->hash_of == MANIFEST_HASH_BYTES)
-        hash = hash64(r->dst, r->at);
-    return r->at == m->value_bytes && hash == m->value_hash;
-}
-
 enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *dst)
 {
     struct reading to = {.dst = dst, .bytes = m->value_bytes};
@@ -219,5 +209,6 @@ enum pmkv_status extents_read(struct pmkv *kv, const struct manifest *m, void *d
             return PMKV_E_NOT_FOUND;
         }
     }
-    return reading_whole(&to, m) ? PMKV_OK : PMKV_E_LOST;
+    /* Each piece was checked by its own hash; the manifest says that they are the right ones. */
+    return to.at == m->value_bytes && to.hash == m->value_hash ? PMKV_OK : PMKV_E_LOST;
 }

@@ -143,7 +143,7 @@ int summary_note_part(struct pmkv *kv, const struct meta_key *key, struct meta_r
 /* One part from the reader's place on; the buffer's head is the base. */
 static uint32_t part_take(struct entries_reader *r, uint8_t *out, uint32_t room)
 {
-    struct summary_base base = {.start = r->last_start, .seq = r->last_seq};
+    struct summary_base base = {.before = r->last};
     uint32_t used = sizeof base;
     for (;;) {
         struct entries_reader ahead = *r;
@@ -241,10 +241,8 @@ int summary_part_foreach(const uint8_t *bytes, uint32_t used,
     if (used < sizeof base)
         return -EIO;
     memcpy(&base, bytes, sizeof base);
-    struct entries_reader r = {.bytes = bytes + sizeof base,
-                               .used = used - sizeof base,
-                               .last_start = base.start,
-                               .last_seq = base.seq};
+    struct entries_reader r = {
+        .bytes = bytes + sizeof base, .used = used - sizeof base, .last = base.before};
     int more, rc = 0;
     while ((more = entries_next(&r, &e)) == 1 && rc == 0)
         rc = fn(arg, &e);

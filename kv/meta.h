@@ -24,9 +24,10 @@ _Static_assert(sizeof(struct meta_key) == 24, "meta key");
 
 /* A summary part starts with what its entries are coded against. */
 struct summary_base {
-    uint64_t start, seq;
+    struct entry_base before;
     uint32_t count, reserved;
 };
+_Static_assert(sizeof(struct summary_base) == 48, "head of a part of a summary");
 
 /* Largest value a meta record may have: a quarter of a row. */
 uint32_t meta_max_bytes(const struct pmkv *kv);

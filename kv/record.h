@@ -57,18 +57,13 @@ struct record_header {
 };
 _Static_assert(sizeof(struct record_header) == RECORD_HEADER_BYTES, "record header");
 
-/* What a manifest's hash is taken over. On the medium: never renumbered. */
-enum manifest_hash {
-    MANIFEST_HASH_BYTES = 0,  /* the value (until format version 3) */
-    MANIFEST_HASH_PIECES = 1, /* the hashes of its extents, which each reader has at hand */
-};
 /* Value of a manifest. Never positions: extents are found by (value id, number). */
 struct manifest {
     uint64_t value_id; /* from the pool's counter: never twice */
     uint64_t value_bytes;
-    uint64_t value_hash;
+    uint64_t value_hash; /* of the hashes of its extents, which each reader has at hand */
     uint32_t extents;
-    uint32_t hash_of; /* enum manifest_hash */
+    uint32_t reserved; /* 0 */
 };
 /* The hash of the extents so far (0: of none), and one more. */
 static inline uint64_t pieces_hash(uint64_t before, uint64_t value_hash, uint32_t value_bytes)

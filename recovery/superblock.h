@@ -22,7 +22,7 @@
 struct media;
 
 #define SUPERBLOCK_MAGIC 0x4c4f4f50564b4d50ull /* "PMKVPOOL" in the file */
-enum { FORMAT_VERSION = 5, SUPERBLOCK_MAX_TAILS = 128 };
+enum { FORMAT_VERSION = 6, SUPERBLOCK_MAX_TAILS = 128 };
 
 /* Where a lane's open row ended at a clean close; used while `clean`. */
 struct lane_tail {

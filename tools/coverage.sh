@@ -30,7 +30,7 @@ cmake --build "$build" -j "$(nproc)" >"$build/build-output.txt" || {
 }
 find "$build" -name '*.gcda' -delete
 tests=0
-ctest --test-dir "$build" -j "$(nproc)" --output-on-failure "${arguments[@]}" \
+ctest --test-dir "$build" -j "$(($(nproc) + 1))" --output-on-failure "${arguments[@]}" \
     >"$build/ctest-output.txt" 2>&1 || tests=$?
 grep -E '^[0-9]+% tests passed' "$build/ctest-output.txt"
 

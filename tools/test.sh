@@ -67,12 +67,12 @@ build() {
     cmake --build "build/$preset" -j "$jobs" ${1+--target "$@"}
 }
 
-# run_ctest PRESET [ARGUMENT...]
+# run_ctest PRESET [ARGUMENT...]. One test more than processors: those on a disk wait for it.
 run_ctest() {
     local preset=$1 code=0
     shift
     local output=build/$preset/ctest-output.txt
-    "${wrapper[@]}" ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure \
+    "${wrapper[@]}" ctest --test-dir "build/$preset" -j "$((jobs + 1))" --output-on-failure \
         --no-tests=error "$@" 2>&1 | tee "$output" || code=$?
     python3 tools/test_summary.py "$preset" \
         "build/$preset/Testing/Temporary/LastTest.log" "$output" >>"$summary"

@@ -188,7 +188,8 @@ void crash_script_run(enum pmkv_geometry geometry, const struct crash_plan *plan
 {
     struct crash_run r;
     crash_begin(&r, geometry, plan->seed + 1000 * from_environment("PMKV_CRASH_SEED"));
-    r.every = plan->every;
+    unsigned fewer = from_environment("PMKV_CRASH_EVERY");
+    r.every = plan->every * (fewer ? fewer : 1);
     r.per_instant = plan->per_instant + from_environment("PMKV_CRASH_MORE");
     r.again_one_in = plan->again_one_in;
     r.thorough_one_in = plan->thorough_one_in;

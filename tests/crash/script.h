@@ -19,7 +19,8 @@ void script_reopen(struct crash_run *r);   /* clean closes and opens, with an op
 void script_repair(struct crash_run *r);   /* poison in every kind of page, read and repaired */
 
 /* Runs a script from an empty pool under the driver. For a longer search PMKV_CRASH_SEED is another
- * seed, PMKV_CRASH_MORE more images at each instant. */
+ * seed, PMKV_CRASH_MORE more images at each instant; PMKV_CRASH_EVERY=n looks at one of n of its
+ * instants. */
 struct crash_plan {
     crash_script script;
     uint64_t seed;

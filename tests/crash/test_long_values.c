@@ -70,21 +70,9 @@ static void leave(struct manifest *m, const uint8_t *value)
     (void)m, (void)value;
 }
 
-static void hash_bytes(struct manifest *m, const uint8_t *value)
-{
-    m->hash_of = MANIFEST_HASH_BYTES;
-    m->value_hash = hash64(value, VALUE_BYTES);
-}
-
 static void other_hash(struct manifest *m, const uint8_t *value)
 {
     (void)value;
-    m->value_hash ^= 1;
-}
-
-static void other_hash_of_bytes(struct manifest *m, const uint8_t *value)
-{
-    hash_bytes(m, value);
     m->value_hash ^= 1;
 }
 
@@ -94,10 +82,10 @@ static void fewer_pieces(struct manifest *m, const uint8_t *value)
     m->extents--;
 }
 
-static void unknown_hash(struct manifest *m, const uint8_t *value)
+static void of_another_form(struct manifest *m, const uint8_t *value)
 {
     (void)value;
-    m->hash_of = MANIFEST_HASH_PIECES + 1;
+    m->reserved = 1;
 }
 
 Test(long_values, are_read_by_the_hashes_of_their_pieces)
@@ -105,15 +93,9 @@ Test(long_values, are_read_by_the_hashes_of_their_pieces)
     cr_assert_eq(get_with(leave), PMKV_OK);
 }
 
-Test(long_values, of_format_version_3_are_read_by_the_hash_of_their_bytes)
-{
-    cr_assert_eq(get_with(hash_bytes), PMKV_OK);
-}
-
 Test(long_values, of_other_pieces_than_the_manifest_says_are_not_returned)
 {
     cr_assert_eq(get_with(other_hash), PMKV_E_LOST);
-    cr_assert_eq(get_with(other_hash_of_bytes), PMKV_E_LOST);
     cr_assert_eq(get_with(fewer_pieces), PMKV_E_LOST);
-    cr_assert_eq(get_with(unknown_hash), PMKV_E_LOST);
+    cr_assert_eq(get_with(of_another_form), PMKV_E_LOST);
 }
