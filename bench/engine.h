@@ -89,6 +89,8 @@ struct engine {
     /* Starts a scrub at a rate, 0: full speed, and waits for its end if asked. NULL: the engine has
      * none. */
     enum engine_status (*scrub)(void *db, uint64_t bytes_per_s, bool wait);
+    /* Moves the records together. NULL: the engine does not. */
+    enum engine_status (*pack)(void *db);
     void (*figures)(void *db, struct engine_figures *out); /* fields are ENGINE_UNKNOWN before */
     /* Damages the record of a key. NULL: the engine cannot. */
     enum engine_status (*inject)(void *db, enum pmkv_inject_kind kind, const void *key,

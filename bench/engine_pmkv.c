@@ -182,6 +182,12 @@ static enum engine_status scrub(void *db, uint64_t bytes_per_s, bool wait)
     return ENGINE_OK;
 }
 
+static enum engine_status pack(void *db)
+{
+    enum pmkv_status status = pmkv_pack(db, NULL, NULL);
+    return status == PMKV_OK ? ENGINE_OK : failed(status);
+}
+
 /* Flips and garbage hit one line; poison takes the page. */
 static enum engine_status inject(void *db, enum pmkv_inject_kind kind, const void *key,
                                  size_t key_bytes, uint64_t seed)
@@ -215,6 +221,7 @@ const struct engine engine_pmkv = {
     .get_many = get_many,
     .write = write_batch,
     .scrub = scrub,
+    .pack = pack,
     .figures = figures,
     .inject = inject,
 };

@@ -32,6 +32,7 @@ static const char *const step_names[STEP_KINDS] = {
     [STEP_OPEN] = "open",
     [STEP_OPENKILLED] = "openkilled",
     [STEP_SCRUB] = "scrub",
+    [STEP_PACK] = "pack",
     [STEP_LIMIT] = "limit",
 };
 

@@ -38,6 +38,7 @@ enum step {
     STEP_OPEN,
     STEP_OPENKILLED,
     STEP_SCRUB,
+    STEP_PACK,
     STEP_LIMIT,
     STEP_KINDS
 };

@@ -146,6 +146,18 @@ static double writes_of(const struct workload *load, double ops)
     return load->writes && load->step != STEP_READWHILEWRITING ? ops : 0;
 }
 
+static void take_space_figures(struct run *run, const struct engine_figures *now)
+{
+    struct store_figures *s = &run->row->store;
+    double record = (double)(run->opts.key_bytes + run->opts.value_bytes);
+    double live = (double)run->keys * record, keys = (double)run->keys;
+    s->pool_per_live = per(now->pool_bytes, 0, live);
+    s->used_per_live = per(now->used_bytes, 0, live);
+    s->live_share = per(now->live_bytes, 0, (double)now->room_bytes);
+    s->index_bytes_per_key = per(now->index_bytes, 0, keys);
+    s->keys = run->keys;
+}
+
 static void take_store_figures(struct run *run, const struct workload *load,
                                const struct engine_figures *before)
 {
@@ -153,19 +165,14 @@ static void take_store_figures(struct run *run, const struct workload *load,
     struct store_figures *s = &run->row->store;
     double ops = (double)run->row->m.ops;
     double record = (double)(run->opts.key_bytes + run->opts.value_bytes);
-    double live = (double)run->keys * record, keys = (double)run->keys;
     s->fences_per_op = per(after.fences, before->fences, ops);
     s->media_bytes_per_op = per(after.media_bytes, before->media_bytes, ops);
     s->write_amplification =
         per(after.media_bytes, before->media_bytes, writes_of(load, ops) * record);
-    s->pool_per_live = per(after.pool_bytes, 0, live);
-    s->used_per_live = per(after.used_bytes, 0, live);
-    s->live_share = per(after.live_bytes, 0, (double)after.room_bytes);
-    s->index_bytes_per_key = per(after.index_bytes, 0, keys);
+    take_space_figures(run, &after);
     uint64_t memory = machine_own_memory_bytes();
     if (memory > run->memory_before)
-        s->dram_bytes_per_key = per(memory, run->memory_before, keys);
-    s->keys = run->keys;
+        s->dram_bytes_per_key = per(memory, run->memory_before, (double)run->keys);
 }
 
 static bool skip(struct run *run, enum step step, const char *why)
@@ -289,19 +296,25 @@ static bool timed_open(struct run *run, enum step step, double close_ms)
     return good;
 }
 
-/* Its bytes are those of the pool: what is free is read as well, a word of each line. */
-static bool run_scrub(struct run *run)
+/* A scrub or a pack, once. The bytes of a scrub are those of the pool: what is free is read as
+ * well, a word of each line. */
+static bool run_whole(struct run *run, enum step step)
 {
     const struct engine *engine = run->place.engine;
-    if (!engine->scrub)
-        return skip(run, STEP_SCRUB, "the engine has no scrub");
-    if (!prepare(run, STEP_SCRUB, KEYS_ALL))
+    bool scrubs = step == STEP_SCRUB;
+    if (scrubs ? !engine->scrub : !engine->pack)
+        return skip(run, step, scrubs ? "the engine has no scrub" : "the engine does not pack");
+    if (!prepare(run, step, KEYS_ALL))
         return false;
-    start_row(run, step_name(STEP_SCRUB), 1, NULL);
+    start_row(run, step_name(step), 1, NULL);
     struct stopwatch watch = stopwatch_start();
-    bool good = engine->scrub(run->place.db, 0, true) == ENGINE_OK;
+    void *db = run->place.db;
+    bool good = (scrubs ? engine->scrub(db, 0, true) : engine->pack(db)) == ENGINE_OK;
     stopwatch_stop(&watch, &run->row->m);
-    run->row->bytes_per_op = place_figures_now(&run->place).pool_bytes;
+    struct engine_figures now = place_figures_now(&run->place);
+    take_space_figures(run, &now);
+    if (scrubs)
+        run->row->bytes_per_op = now.pool_bytes;
     if (!good) {
         run->row->m.failed = true;
         snprintf(run->row->m.failure, sizeof run->row->m.failure, "%s", engine_failure());
@@ -415,7 +428,8 @@ static bool run_step(struct run *run, enum step step)
     case STEP_OPENKILLED:
         return run_open_killed(run);
     case STEP_SCRUB:
-        return run_scrub(run);
+    case STEP_PACK:
+        return run_whole(run, step);
     default:
         return run_workload(run, workload_of(step));
     }

@@ -22,7 +22,7 @@ ORDERED = ["lmdb", "rocksdb", "leveldb", "sqlite"]
 BATCHED = ["pmkv", "lmdb", "rocksdb", "leveldb", "sqlite", "limit"]
 WORKLOADS = ["fillseq", "fillrandom", "overwrite", "update", "writebatch", "readrandom", "readmissing",
              "multireadrandom", "readwhilewriting", "seekrandom", "ycsba", "ycsbb", "ycsbc", "ycsbd",
-             "ycsbe", "ycsbf", "open", "openkilled", "scrub", "deleterandom"]
+             "ycsbe", "ycsbf", "open", "openkilled", "scrub", "pack", "deleterandom"]
 
 failures = []
 
@@ -40,7 +40,7 @@ def not_run(engine, workload):
     return (workload in ("seekrandom", "ycsbe") and engine not in ORDERED
             or workload == "writebatch" and engine not in BATCHED
             or workload.startswith("open") and engine == "limit"
-            or workload == "scrub" and engine != "pmkv")
+            or workload in ("scrub", "pack") and engine != "pmkv")
 
 
 def check_row(row):
@@ -220,7 +220,7 @@ def main(arguments):
     if len(arguments) == 2 and arguments[0] == "--report":
         directory = arguments[1]
         peers = json.load(open(f"{directory}/peers.json", encoding="utf-8"))
-        check_rows(peers, ENGINES, [w for w in WORKLOADS if w not in ("update", "scrub")])
+        check_rows(peers, ENGINES, [w for w in WORKLOADS if w not in ("update", "scrub", "pack")])
         check_faults(json.load(open(f"{directory}/faults.json", encoding="utf-8")))
         check_page(directory, 43)
         check_targets(directory)

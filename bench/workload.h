@@ -66,7 +66,7 @@ struct workload {
     struct mix mix;
 };
 
-/* NULL for the steps that are none: limit, open, openkilled, scrub. */
+/* NULL for the steps that are none: limit, open, openkilled, scrub, pack. */
 const struct workload *workload_of(enum step step);
 /* Why the engine cannot run it; NULL: it can. */
 const char *workload_misfit(const struct workload *load, const struct engine *engine);

@@ -78,5 +78,7 @@ void victim_free(struct victim *v);
 int64_t pick_victim(struct pmkv *kv, bool hurry);
 /* May it be a victim at all? */
 bool segment_eligible(const struct segment *s);
+/* Would its records take less room in a segment of the cleaner? */
+bool segment_is_loose(const struct pmkv *kv, uint32_t segment);
 
 #endif

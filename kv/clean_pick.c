@@ -43,6 +43,12 @@ bool segment_eligible(const struct segment *s)
            segment_published(s); /* I5 */
 }
 
+bool segment_is_loose(const struct pmkv *kv, uint32_t i)
+{
+    const struct segment *s = &kv->segments[i];
+    return segment_eligible(s) && segment_use(kv, i) * 100 <= HOPELESS_PERCENT;
+}
+
 int64_t pick_victim(struct pmkv *kv, bool hurry)
 {
     int64_t best = -1;

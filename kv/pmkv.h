@@ -474,6 +474,17 @@ enum pmkv_status pmkv_check(struct pmkv *kv, struct pmkv_scan *scan, pmkv_progre
 /** Repairs all pages known to be bad now and waits for it. `*left` counts those that still wait. */
 enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left);
 
+/* --- space ------------------------------------------------------------------------------------ */
+
+/** Moves records together until each segment is full of live ones, and frees what that empties.
+ * Puts pad commits to lines of 64 bytes and the cleaner waits until room is short: a pool that is
+ * kept as it is for long, or is copied elsewhere, is smaller for this. Changes no key, value or
+ * version. Waits until it is done, beside readers and writers, who share the medium with it; what
+ * they write meanwhile may stay as it is. Every segment it frees is durable by itself: after a
+ * crash or PMKV_E_STOPPED nothing is lost, and the next call goes on. PMKV_E_READONLY; PMKV_E_IO
+ * when the medium takes no writes. `progress` may be NULL. */
+enum pmkv_status pmkv_pack(struct pmkv *kv, pmkv_progress_fn progress, void *arg);
+
 /* --- events ----------------------------------------------------------------------------------- */
 
 enum pmkv_event_kind {

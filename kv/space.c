@@ -149,7 +149,7 @@ static bool live_fits(struct pmkv *kv, int64_t units)
     return true;
 }
 
-enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class class)
+enum pmkv_status space_takes_writes(struct pmkv *kv)
 {
     if (__builtin_expect(atomic_load_explicit(&kv->write_failed, memory_order_relaxed), 0)) {
         err_fact(0, "an earlier write could not be made durable; open the pool again");
@@ -160,6 +160,13 @@ enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class c
         err_fact(0, "the medium does not answer; nothing is written until it does");
         return PMKV_E_IO;
     }
+    return PMKV_OK;
+}
+
+enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class class)
+{
+    if (space_takes_writes(kv))
+        return PMKV_E_IO;
     if (class == SPACE_PUT && !live_fits(kv, (int64_t)units_of(bytes)))
         return full(kv, bytes);
     int64_t room = segment_room(kv, class);

@@ -21,6 +21,8 @@
 void space_live_add(struct pmkv *kv, int64_t units);
 int64_t space_live_units(const struct pmkv *kv);
 
+/* PMKV_E_IO, and why, when the medium takes no writes. */
+enum pmkv_status space_takes_writes(struct pmkv *kv);
 /* May a writer of `class` store `bytes` more? Waits for the cleaner. PMKV_OK, E_FULL, E_IO. */
 enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class class);
 

@@ -75,7 +75,7 @@ run() {
 # The store beside the bare machine. The opens are those of a pool that was just loaded.
 part_core() {
     run core --engine=pmkv,limit --num="$many" --rounds="$rounds" \
-        --benchmarks=fillseq,open,openkilled,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,scrub,deleterandom
+        --benchmarks=fillseq,open,openkilled,fillrandom,overwrite,writebatch,readrandom,readmissing,multireadrandom,limit,scrub,pack,deleterandom
 }
 
 # The pool has room for all that is written: a cleaner would run on the processor that one thread leaves

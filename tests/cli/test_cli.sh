@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib_cli.sh"
 
 verbs="create probe get put del exists count scan load dump status stats check scrub map lost
-       repair inject"
+       repair pack inject"
 
 # --- help and usage ---------------------------------------------------------------------------------
 
@@ -37,7 +37,7 @@ err_has 'one argument too many: more'
 
 expect 0 "create makes a pool" "$cli" create pool --size 32M
 out_has '^   pool: pool$'
-out_has '^ format: 5, parity 8+1, '
+out_has '^ format: 6, parity 8+1, '
 out_has '^backend: .*survives'
 out_has '^  space: 32.0MiB total'
 expect 3 "create refuses a pool that exists" "$cli" create pool --size 32M
@@ -204,7 +204,7 @@ check "scan --jsonl prints a line for a key" test "$(grep -c '^{.*"pmkv_schema":
 expect 0 "status of a pool that is well" "$cli" status pool
 out_has '^   pool: pool$'
 out_has '^   uuid: [0-9a-f-]\{36\}$'
-out_has '^ format: 5, parity 8+1'
+out_has '^ format: 6, parity 8+1'
 out_has '^backend: .* survives '
 out_has '^  state: ONLINE$'
 out_has '^   scan: none yet'
@@ -264,6 +264,10 @@ expect 0 "repair" "$cli" repair pool
 out_has '^  pages: 0 repaired, 0 retired, 0 still bad$'
 expect 0 "repair --json" "$cli" repair pool --json
 json_is "repair --json"
+expect 0 "pack" "$cli" pack pool
+out_has '^  space: .* in use, .* before; .* live, .* free$'
+expect 0 "pack --json" "$cli" pack pool --json
+json_is "pack --json"
 
 # --- read verbs write nothing -----------------------------------------------------------------------
 

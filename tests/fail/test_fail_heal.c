@@ -83,6 +83,18 @@ Test(fail_heal, cleaning_without_memory)
     one_pool("overwrite", ON_MEMORY, PMKV_PARITY, CLEAN, &t);
 }
 
+static enum pmkv_status pack(struct pmkv *kv)
+{
+    return pmkv_pack(kv, NULL, NULL);
+}
+
+Test(fail_heal, a_pack)
+{
+    struct trial t = {.classes = FAULTS_ALL, .run = pack};
+    one_pool("pack", ON_MEMORY, PMKV_PARITY, CRASHED, &t);
+    one_pool("pack", ON_DISK, PMKV_MIRROR, CRASHED, &t);
+}
+
 static enum pmkv_status inject(struct pmkv *kv)
 {
     struct pmkv_inject spec = {.size = sizeof spec,

@@ -44,6 +44,7 @@ static const struct verb verbs[] = {
     {"map", "POOL", "draw what is where in the pool, and its damage", verb_map},
     {"lost", "POOL", "list lost keys and ranges", verb_lost},
     {"repair", "POOL", "repair the pages that are known to be bad", verb_repair},
+    {"pack", "POOL", "give back the room between records", verb_pack},
     {"inject", "POOL", "damage the pool, to see that it heals", verb_inject},
     {"help", "[VERB]", "print this, or the help of a verb", verb_help},
 };

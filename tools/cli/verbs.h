@@ -31,6 +31,8 @@ enum cli_exit verb_stats(int argc, char **argv);
 enum cli_exit verb_check(int argc, char **argv);
 enum cli_exit verb_scrub(int argc, char **argv);
 enum cli_exit verb_repair(int argc, char **argv);
+/* verbs_pack.c */
+enum cli_exit verb_pack(int argc, char **argv);
 /* verbs_map.c, verbs_lost.c */
 enum cli_exit verb_map(int argc, char **argv);
 enum cli_exit verb_lost(int argc, char **argv);
