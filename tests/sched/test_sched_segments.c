@@ -290,8 +290,8 @@ static void repair_and_reuse(struct world *w, unsigned thread)
     }
 }
 
-/* What repair wrote to a segment that was taken again is a bad page: looked for, since the redundancy
- * hides it from reads. */
+/* What repair wrote to a segment that was taken again is a bad page: looked for, since the
+ * redundancy hides it from reads. */
 static void no_other_is_bad(struct world *w)
 {
     struct pmkv_scan scan = {0};
