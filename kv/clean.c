@@ -174,15 +174,17 @@ static int keep_entry(void *arg, const struct entry *e)
     return entries_add(arg, e);
 }
 
-static int victim_entries(struct pmkv *kv, uint32_t victim, struct entries *list)
+static int victim_entries(struct pmkv *kv, struct victim *v, struct entries *list)
 {
-    if (kv->segments[victim].kind == KIND_META)
-        return segment_scan(kv, victim, list);
-    int rc = summary_foreach(kv, victim, keep_entry, list);
+    v->scanned = false;
+    if (kv->segments[v->segment].kind == KIND_META)
+        return segment_scan(kv, v->segment, list);
+    int rc = summary_foreach(kv, v->segment, keep_entry, list);
     if (rc != -EIO)
         return rc;
+    v->scanned = true;
     entries_clear(list);
-    return segment_scan(kv, victim, list);
+    return segment_scan(kv, v->segment, list);
 }
 
 /* The buckets of a few entries are asked for, then the records under them, then they are dealt
@@ -209,7 +211,7 @@ static int clean_some(struct cleaning *c, struct victim *v, const struct entry *
 static int clean_victim(struct cleaning *c, struct victim *v)
 {
     struct entries list = {0};
-    int rc = victim_entries(c->kv, v->segment, &list);
+    int rc = victim_entries(c->kv, v, &list);
     struct entries_reader r = {.bytes = list.bytes, .used = list.used};
     for (bool more = true; rc == 0 && more;) {
         struct entry some[CLEAN_AHEAD];
@@ -246,6 +248,24 @@ static int note_survivors(struct pmkv *kv)
     return rc;
 }
 
+/* Does a slot still name a place there? Then what was there is lost, and its key must go on to say
+ * so (I6). */
+static bool slots_left(struct pmkv *kv, uint32_t segment)
+{
+    struct index_scan scan;
+    int more = index_scan_begin(kv->index, &scan);
+    if (more)
+        return true;
+    bool left = false;
+    while (!left && (more = index_scan_step(&scan)) == 1)
+        for (uint32_t i = 0; i < scan.count; i++) {
+            struct log_pos pos = {slot_position(scan.slots[i])};
+            left = left || (!pos_is_lost(pos) && pos_place(&kv->shape, pos).segment == segment);
+        }
+    index_scan_end(&scan);
+    return left || more < 0;
+}
+
 /* Steps 5 and 6 for every victim whose survivors are all published, when nothing failed before; the
  * others stay, or, with `all`, are given up. */
 static int end_victims(struct cleaning *c, int rc, bool all)
@@ -263,6 +283,11 @@ static int end_victims(struct cleaning *c, int rc, bool all)
             continue;
         }
         bool ended = rc == 0 && published && v->emptied;
+        if (ended && v->scanned && slots_left(kv, v->segment)) {
+            ended = false;
+            atomic_store(&kv->segments[v->segment].evacuate, false);
+            kv->segments[v->segment].stuck = true;
+        }
         if (ended) {
             summary_drop(kv, v->segment);
             rc = segment_end(kv, v->segment);

@@ -42,6 +42,7 @@ struct victim {
     uint32_t segment;
     uint64_t generation;
     bool emptied; /* all that counted was copied: to be ended when that is published */
+    bool scanned; /* its entries were read from rows: what is lost there has none */
     struct move *moves;
     struct gone *gone;
     uint32_t move_count, move_room, gone_count, gone_room;
