@@ -262,3 +262,22 @@ Test(cleaning, i08_a_tombstone_that_nothing_needs_goes)
     cr_assert_not(place_of_key(r.kv, 0, &place), "the tombstone is still in the index");
     crash_end(&r);
 }
+
+/* Neither the record nor the summary that names it can be read: the segment stays, and the key says
+ * what happened to it. */
+Test(cleaning, i06_a_segment_that_a_slot_names_is_not_freed)
+{
+    struct crash_run r;
+    struct row_place place;
+    crash_begin(&r, PMKV_NONE, 9);
+    uint32_t segment = key_in_sealed_segment(&r, 0);
+    uint64_t generation = r.kv->segments[segment].generation;
+    cr_assert(place_of_key(r.kv, 0, &place));
+    uint64_t record_off = place_offset(r.kv, place, 0);
+    sim_poison(r.media, record_off / PAGE_BYTES * PAGE_BYTES, PAGE_BYTES);
+    r.kv->segments[segment].parts[0].pos = (struct log_pos){0}; /* what moving a lost part leaves */
+    place_clean(r.kv, segment);
+    cr_assert_eq(r.kv->segments[segment].generation, generation, "it was freed");
+    cr_assert_eq(place_get(r.kv, 0), PMKV_E_LOST);
+    crash_close(&r.kv, "with a loss");
+}
