@@ -172,7 +172,11 @@ stage_bench() {
     configure release >/dev/null
     build release pmkv-bench
     python3 bench/smoke.py build/release/pmkv-bench
-    PMKV_BENCH=$root/build/release/pmkv-bench tools/compare.sh --quick --out build/compare >/dev/null
+    PMKV_BENCH=$root/build/release/pmkv-bench tools/compare.sh --quick --out build/compare \
+        >build/compare-output.txt || {
+        tail -60 build/compare-output.txt
+        return 1
+    }
     python3 bench/smoke.py --report build/compare
 }
 
