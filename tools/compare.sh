@@ -117,7 +117,9 @@ part_cleaning() {
     # What is moved beside the simulation of it: a test's figures, where the tests were built.
     local model=$root/build/release/tests/stress/stress_clean
     rm -f "$directory/cleaning-model.txt"
-    [ ! -x "$model" ] || "$model" >"$directory/cleaning-model.txt"
+    # Whether the test is content with them is for the test suite to say.
+    [ ! -x "$model" ] || "$model" >"$directory/cleaning-model.txt" ||
+        echo "compare.sh: stress_clean failed: see $directory/cleaning-model.txt" >&2
 }
 
 part_scrubbing() {
