@@ -7,7 +7,7 @@
 # Everything that must hold before a change goes in. Stages:
 #   setup      installs missing packages
 #   release    gcc, warnings are errors; the whole test suite
-#   prove      100,000 crash images recovered and judged, at most 200 s; 100 kills; docs/proof.md
+#   prove      100,000 crash images recovered and judged, at most 300 s; 100 kills; docs/proof.md
 #   fuzz       each fuzz target for 15 s: pools, decoders, text dumps, arguments
 #   vm         the kernel's real drivers of persistent memory, in an emulated machine (about 7 min);
 #              SKIPPED with the reason where that cannot run
@@ -93,7 +93,7 @@ stage_prove() {
     build release prove stress_kill9
     {
         echo "--- prove"
-        PMKV_PROVE_BUILD=build/release tools/prove.sh --only crash,kill --seconds 200
+        PMKV_PROVE_BUILD=build/release tools/prove.sh --only crash,kill --seconds 300
     } | tee -a "$summary"
 }
 
