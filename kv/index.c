@@ -98,6 +98,7 @@ void index_expect(struct index *ix, uint64_t slots)
 {
     uint64_t count =
         min_u64(buckets_for(min_u64(slots, 1ull << SLOT_POSITION_BITS)), ix->bucket_limit);
+    assert(index_slot_count(ix) == 0);
     if (count > count_observe(ix))
         count_publish(ix, count);
 }

@@ -128,7 +128,6 @@ def show(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-
 def core_targets(f):
     def over(workload, limit, engine="pmkv"):
         return lambda: f.time("core", workload) / f.time("core", limit, engine=engine)

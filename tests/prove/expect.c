@@ -188,12 +188,12 @@ static uint64_t keys_owed(const struct expect *e, bool later)
     return count;
 }
 
-static void judge_whole(const struct expect *e, struct pmkv *kv, bool counted,
-                        const struct lost_seen *lost, struct verdict *v)
+static void judge_whole(const struct expect *e, struct pmkv *kv, const struct lost_seen *lost,
+                        struct verdict *v)
 {
-    uint64_t count = keys_owed(e, !(v->states & 1));
-    if ((counted && pmkv_count(kv, &count)) || (!(v->states & 1 && count == keys_owed(e, false)) &&
-                                                !(v->states & 2 && count == keys_owed(e, true))))
+    uint64_t count = 0;
+    if (pmkv_count(kv, &count) || (!(v->states & 1 && count == keys_owed(e, false)) &&
+                                   !(v->states & 2 && count == keys_owed(e, true))))
         snprintf(v->text, sizeof v->text,
                  "states %u (half of what was in flight?), %llu keys counted, not %llu or %llu",
                  v->states, (unsigned long long)count, (unsigned long long)keys_owed(e, false),
@@ -203,8 +203,7 @@ static void judge_whole(const struct expect *e, struct pmkv *kv, bool counted,
                  (unsigned long long)lost->all, (unsigned long long)lost->ranges);
 }
 
-void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode, bool counted,
-                  struct verdict *v)
+void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode, struct verdict *v)
 {
     struct reading readings[EXPECT_KEYS];
     struct lost_seen lost = {0};
@@ -221,5 +220,5 @@ void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode
             complain(v, e, g);
     }
     if (mode == EXPECT_ALL && !v->text[0])
-        judge_whole(e, kv, counted, &lost, v);
+        judge_whole(e, kv, &lost, v);
 }

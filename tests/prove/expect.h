@@ -67,8 +67,7 @@ struct verdict {
     bool is_wrong;    /* wrong bytes; else, with text, something is missing */
     char text[240];   /* what is the matter; empty: nothing */
 };
-/* `counted`: the number of keys too; that touches more memory than all the rest. */
-void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode, bool counted,
+void expect_judge(const struct expect *e, struct pmkv *kv, enum expect_mode mode,
                   struct verdict *v);
 
 #endif

@@ -421,7 +421,7 @@ static void play_crashes(struct run *r)
 static void read_all(struct run *r)
 {
     struct verdict v;
-    expect_judge(&r->expect, r->kv, EXPECT_ALL, true, &v);
+    expect_judge(&r->expect, r->kv, EXPECT_ALL, &v);
     if (v.text[0])
         prove_fail(r, v.is_wrong ? FAIL_WRONG : FAIL_LOST, "%s: read: %s", r->what, v.text);
 }

@@ -39,6 +39,13 @@ error_t args_parse_common(struct cli_args *args, int key, char *arg, struct argp
     }
 }
 
+const struct argp_option args_json_alone[] = {CLI_OPTION_JSON, {0}};
+
+error_t args_parse_plain(int key, char *arg, struct argp_state *state)
+{
+    return args_parse_common(state->input, key, arg, state);
+}
+
 void args_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     struct cli_args *args = input;

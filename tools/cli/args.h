@@ -45,6 +45,10 @@ enum { CLI_LONG_OPTION = 256 };
 
 error_t args_parse_common(struct cli_args *args, int key, char *arg, struct argp_state *state);
 
+/* Of a verb that takes --json and no option of its own; its input is the struct cli_args. */
+extern const struct argp_option args_json_alone[];
+error_t args_parse_plain(int key, char *arg, struct argp_state *state);
+
 /* Parses the command line of a verb into `input`, whose first member is the struct cli_args, and
  * notes the pool for messages. Ends the process on a usage error and after --help. */
 void args_parse(const struct argp *argp, int argc, char **argv, void *input);

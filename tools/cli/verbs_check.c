@@ -15,13 +15,6 @@
 
 /* --- check ------------------------------------------------------------------------------------ */
 
-static const struct argp_option json_options[] = {CLI_OPTION_JSON, {0}};
-
-static error_t parse_plain(int key, char *arg, struct argp_state *state)
-{
-    return args_parse_common(state->input, key, arg, state);
-}
-
 struct check {
     struct pmkv_info info;
     struct pmkv_health health;
@@ -99,8 +92,8 @@ static enum cli_exit run_check(struct pmkv *kv, bool json)
 enum cli_exit verb_check(int argc, char **argv)
 {
     static const struct argp argp = {
-        json_options,
-        parse_plain,
+        args_json_alone,
+        args_parse_plain,
         "POOL",
         "Verifies every byte of the pool and changes none. Exit code 5 when damage was found that "
         "can be repaired, 6 when data is lost.",
@@ -198,8 +191,8 @@ static enum cli_exit run_repair(struct pmkv *kv, bool json)
 enum cli_exit verb_repair(int argc, char **argv)
 {
     static const struct argp argp = {
-        json_options,
-        parse_plain,
+        args_json_alone,
+        args_parse_plain,
         "POOL",
         "Repairs the pages that are known to be bad: from the kernel's list, and met while "
         "opening. To look for damage nobody knows of yet, use scrub. Exit codes as scrub.",

@@ -106,13 +106,6 @@ enum cli_exit verb_create(int argc, char **argv)
 
 /* --- probe ------------------------------------------------------------------------------------ */
 
-static const struct argp_option probe_options[] = {CLI_OPTION_JSON, {0}};
-
-static error_t parse_probe(int key, char *arg, struct argp_state *state)
-{
-    return args_parse_common(state->input, key, arg, state);
-}
-
 static const char *bad_blocks_text(int support)
 {
     return support == 1   ? "listed"
@@ -156,8 +149,8 @@ static enum cli_exit print_probe_text(const struct pmkv_probe *probe)
 enum cli_exit verb_probe(int argc, char **argv)
 {
     static const struct argp argp = {
-        probe_options,
-        parse_probe,
+        args_json_alone,
+        args_parse_plain,
         "PATH",
         "Says which medium a pool at PATH would get, what its writes survive, and how to get a "
         "faster or safer one. PATH is a file, a directory or a device; it is not changed.",

@@ -68,18 +68,11 @@ static enum cli_exit run_pack(struct pmkv *kv, bool json)
     return status == PMKV_OK ? print_pack(&pack, json) : cli_fail(status);
 }
 
-static const struct argp_option pack_options[] = {CLI_OPTION_JSON, {0}};
-
-static error_t parse_pack(int key, char *arg, struct argp_state *state)
-{
-    return args_parse_common(state->input, key, arg, state);
-}
-
 enum cli_exit verb_pack(int argc, char **argv)
 {
     static const struct argp argp = {
-        pack_options,
-        parse_pack,
+        args_json_alone,
+        args_parse_plain,
         "POOL",
         "Moves records together and gives the room back that they leave between each other and "
         "that dead ones take. The store's cleaner does the same as far as it is in need of room.",

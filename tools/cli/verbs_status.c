@@ -229,13 +229,6 @@ static enum cli_exit show_in_use(const struct pmkv_peek *peek, bool json)
 
 /* --- the verb --------------------------------------------------------------------------------- */
 
-static const struct argp_option status_options[] = {CLI_OPTION_JSON, {0}};
-
-static error_t parse_status(int key, char *arg, struct argp_state *state)
-{
-    return args_parse_common(state->input, key, arg, state);
-}
-
 static enum cli_exit run_status(struct pmkv *kv, bool json)
 {
     struct status s;
@@ -253,8 +246,8 @@ static enum cli_exit run_status(struct pmkv *kv, bool json)
 enum cli_exit verb_status(int argc, char **argv)
 {
     static const struct argp argp = {
-        status_options,
-        parse_status,
+        args_json_alone,
+        args_parse_plain,
         "POOL",
         "Prints what the pool is, its health, the last scrub, space and errors; of a pool that "
         "another process has open what its superblock says. Exit code 0 when all is well, 5 when "
