@@ -287,6 +287,31 @@ Test(open_paths, twins_of_hundreds_of_pages_are_found)
 
 /* --- bad pages -------------------------------------------------------------------------------- */
 
+/* What a scrub saves on its way says that it runs: after a crash it does not, and the next one goes
+ * on from there. */
+Test(open_paths, a_scrub_cut_by_a_crash_goes_on)
+{
+    enum { CURSOR = 3, BAD_PAGES = 7 };
+    struct pmkv *kv = pool_with_open_rows();
+    struct pmkv_options o = options(1);
+    struct pmkv_health health;
+    kv->scan = (struct scan_record){
+        .state = PMKV_SCAN_RUNNING, .cursor = CURSOR, .bad_pages = BAD_PAGES, .start_time = 1};
+    cr_assert_eq(scan_save(kv), 0, "%s", pmkv_errormsg());
+    copy_pool();
+    must_close(&kv, "after the copy");
+    kv = must_open(left_path, &o, "after a crash");
+    cr_assert_eq(pmkv_health(kv, &health), PMKV_OK);
+    cr_assert_eq(health.scan.state, PMKV_SCAN_STOPPED);
+    cr_assert_eq(kv->scan.cursor, CURSOR);
+    cr_assert_eq(pmkv_scrub_start(kv, 0), PMKV_OK, "%s", pmkv_errormsg());
+    cr_assert_eq(pmkv_health(kv, &health), PMKV_OK);
+    cr_assert_eq(health.scan.state, PMKV_SCAN_FINISHED);
+    cr_assert_eq(health.scan.start_time, 1, "it began anew");
+    cr_assert_eq(health.scan.bad_pages, BAD_PAGES);
+    must_close(&kv, "at the end");
+}
+
 /* Somebody made the file longer: what is behind the pool is no concern of it. */
 Test(open_paths, a_hole_behind_the_pool_is_no_damage)
 {

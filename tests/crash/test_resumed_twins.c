@@ -2,9 +2,11 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /* Open rows that lanes go on with after a clean close have a valid twin at every instant of that
- * open, also where slots of twins went out of use since (P5, I12). */
+ * open, also where slots of twins went out of use since (P5, I12). And what an earlier
+ * generation left in a twin slot is none of the row's. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "kv/open.h"
 #include "kv/segment.h"
@@ -119,4 +121,32 @@ Test(resumed, rows_have_a_twin_at_every_instant_of_a_clean_open)
         model_compare(&r.model, r.kv, 0, "at the end");
         crash_close(&r.kv, "at the end");
     }
+}
+
+/* The slot of an open row still has, behind what was stored of it, a page of the same row of the
+ * segment's generation before. */
+Test(resumed, a_page_of_the_generation_before)
+{
+    enum { STALE_PAGE = 5 };
+    struct crash_run r;
+    crash_begin(&r, PMKV_DOUBLE, 10);
+    model_put(&r.model, r.kv, 0, 300);
+    struct row_buf before = *place_open_row(r.kv);
+    struct media *image = crash_image(r.media, sim_choose_none, NULL);
+    before.generation--;
+    for (uint32_t twin = 0; twin < 2; twin++) {
+        struct twin_mark mark;
+        uint8_t page[PAGE_BYTES];
+        uint64_t off = row_copy_off(r.kv, &before, twin + 1, STALE_PAGE);
+        memset(page, 0xa5, sizeof page);
+        twin_mark_encode(r.kv, &before, STALE_PAGE, twin, off, &mark);
+        memcpy(page + PAGE_PAYLOAD_BYTES, &mark, sizeof mark);
+        cr_assert_eq(media_inject_bytes(image, off, page, sizeof page), 0);
+    }
+    crash_close(&r.kv, "the store that lost its power");
+    r.kv = crash_open(image, r.geometry, "after the crash");
+    crash_nothing_lost(r.kv, "after the crash");
+    model_compare(&r.model, r.kv, 0, "after the crash");
+    crash_heal(r.kv, "after the crash");
+    crash_close(&r.kv, "at the end");
 }
