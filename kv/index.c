@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum {
@@ -44,8 +45,7 @@ static int index_reserve(struct index *ix)
     size_t bucket_bytes = huge_page_round(ix->bucket_limit * sizeof(struct index_bucket));
     size_t overflow_bytes =
         huge_page_round((uint64_t)ix->overflow_limit * sizeof(struct index_bucket));
-    size_t stripe_bytes = huge_page_round(INDEX_STRIPES * sizeof(struct stripe));
-    size_t bytes = bucket_bytes + overflow_bytes + stripe_bytes + HUGE_PAGE_BYTES;
+    size_t bytes = bucket_bytes + overflow_bytes + HUGE_PAGE_BYTES;
     void *region = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (region == MAP_FAILED)
@@ -55,12 +55,20 @@ static int index_reserve(struct index *ix)
     char *base = (char *)huge_page_round((uintptr_t)region);
     ix->buckets = (struct index_bucket *)base;
     ix->overflow = (struct index_bucket *)(base + bucket_bytes);
-    ix->stripes = (struct stripe *)(base + bucket_bytes + overflow_bytes);
-    /* Wishes: without them the index is only slower. One that fits a huge page stays small; whoever
-     * counts slots touches all stripes. */
-    if (ix->bucket_limit * sizeof(struct index_bucket) >= HUGE_PAGE_BYTES)
-        (void)madvise(base, bucket_bytes + overflow_bytes, MADV_HUGEPAGE);
-    (void)madvise(ix->stripes, INDEX_STRIPES * sizeof(struct stripe), MADV_POPULATE_WRITE);
+    /* A wish: without huge pages the index is only slower. */
+    (void)madvise(base, bucket_bytes + overflow_bytes, MADV_HUGEPAGE);
+    return 0;
+}
+
+/* From the heap, where a process that opens one pool after the other finds the same pages again:
+ * whoever counts slots touches all of them. */
+static int stripes_new(struct index *ix)
+{
+    size_t bytes = INDEX_STRIPES * sizeof(struct stripe);
+    ix->stripes = aligned_alloc(alignof(struct stripe), bytes);
+    if (!ix->stripes)
+        return err_fact(-ENOMEM, "index: no memory for its stripes");
+    memset(ix->stripes, 0, bytes);
     return 0;
 }
 
@@ -79,12 +87,15 @@ int index_new(struct index **out, uint64_t expected, uint64_t max_slots)
     expected = min_u64(expected, positions);
     struct index *ix = aligned_alloc(alignof(struct index), sizeof *ix);
     if (!ix)
-        return err_fact(-ENOMEM, "index: no memory for its stripes");
+        return err_fact(-ENOMEM, "index: no memory");
     *ix = (struct index){.bucket_limit = buckets_for(max_slots), .overflow_fresh = 1};
     /* All slots in full chains need a seventh; a quarter leaves room for holes. */
     ix->overflow_limit = (uint32_t)min_u64(max_slots / 4 + (1u << LEVEL_MIN), UINT32_MAX);
-    int rc = index_reserve(ix);
+    int rc = stripes_new(ix);
+    if (rc == 0)
+        rc = index_reserve(ix);
     if (rc) {
+        free(ix->stripes);
         free(ix);
         return rc;
     }
@@ -108,6 +119,7 @@ void index_free(struct index **ix)
     if (!*ix)
         return;
     munmap((*ix)->region, (*ix)->region_bytes);
+    free((*ix)->stripes);
     pthread_mutex_destroy(&(*ix)->overflow_lock);
     pthread_mutex_destroy(&(*ix)->grow_lock);
     free(*ix);

@@ -93,7 +93,7 @@ struct index {
     uint32_t overflow_free;                    /* head of the free list */
     _Atomic uint32_t overflow_fresh;           /* lowest number never used */
 
-    struct stripe *stripes; /* INDEX_STRIPES, in the region: touched only when they are used */
+    struct stripe *stripes; /* INDEX_STRIPES */
 };
 
 /* How full: a split is due above 4.5 slots a bucket. */
