@@ -15,6 +15,7 @@
 #include "meta.h"
 #include "read.h"
 #include "scan.h"
+#include "scrub.h"
 #include "segment.h"
 #include "space.h"
 #include "wait.h"
@@ -359,19 +360,36 @@ static bool clean_one(struct cleaning *c)
     return rc == 0;
 }
 
+/* Beside a writer the cleaner is at work all the time. To seal and prepare a segment takes the
+ * keeper a fifth of a millisecond, and where processors are few it takes them from the writer: so
+ * the cleaner does it, and leaves it to the keeper again when it ends. */
+static bool clean_next(struct cleaning *c)
+{
+    struct pmkv *kv = c->kv;
+    if (atomic_load(&kv->cleaner_at_work)) {
+        seal_waiting(kv);
+        segment_prepare_ahead(kv);
+    }
+    return clean_needed(kv) && !atomic_load(&kv->stopping) && clean_one(c);
+}
+
 uint32_t clean_round(struct pmkv *kv)
 {
     pthread_mutex_lock(&kv->clean_lock);
     struct cleaning c = {.kv = kv, .record = malloc(row_payload(kv))};
+    atomic_store(&kv->cleaner_at_work, !kv->opts.no_background);
     leave_evacuated(kv);
     seal_waiting(kv);
-    while (c.record && clean_needed(kv) && !atomic_load(&kv->stopping) && clean_one(&c))
+    while (c.record && clean_next(&c))
         ;
     int rc = end_victims(&c, publish_moves(&c), true);
     for (uint32_t i = 0; i < VICTIMS_AT_ONCE; i++)
         victim_free(&c.victims[i]);
     free(c.record);
+    bool chores = atomic_exchange(&kv->cleaner_at_work, false);
     pthread_mutex_unlock(&kv->clean_lock);
+    if (chores)
+        keeper_wake(kv);
     pthread_mutex_lock(&kv->segments_lock);
     if (c.freed == 0 || rc)
         kv->clean_failures++;

@@ -4,6 +4,7 @@
 #include "lane.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +69,17 @@ void lane_lock(struct lane *lane)
     pthread_mutex_lock(&lane->lock);
 }
 
+void lane_lock_beside(struct lane *lane)
+{
+    enum { TRIES = 64 }; /* a writer has it for a microsecond, most of the time it is at work */
+    for (int i = 0; i < TRIES; i++) {
+        if (pthread_mutex_trylock(&lane->lock) == 0)
+            return;
+        sched_yield();
+    }
+    pthread_mutex_lock(&lane->lock);
+}
+
 void lane_unlock(struct lane *lane)
 {
     pthread_mutex_unlock(&lane->lock);
@@ -78,7 +90,7 @@ struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **
     for (uint32_t i = 0; i < kv->lane_count + 2 + kv->ghost_count; i++) {
         uint32_t lanes = kv->lane_count + 2;
         struct lane *lane = i < lanes ? &kv->lanes[i] : &kv->ghosts[i - lanes];
-        lane_lock(lane);
+        lane_lock_beside(lane);
         for (uint32_t k = 0; k < LANE_SETS; k++) {
             struct row_buf *b = &lane->rows[k];
             if ((b->state == ROW_OPEN || b->state == ROW_CLOSING) && b->segment == ref.segment &&
@@ -95,7 +107,7 @@ struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **
 struct lane *lane_writing(struct pmkv *kv, uint32_t segment)
 {
     for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
-        lane_lock(&kv->lanes[i]);
+        lane_lock_beside(&kv->lanes[i]);
         if (kv->lanes[i].segment == segment)
             return &kv->lanes[i];
         lane_unlock(&kv->lanes[i]);
@@ -399,7 +411,7 @@ void lanes_leave_evacuated(struct pmkv *kv)
         struct lane *lane = &kv->lanes[i];
         if (lane == kv->cleaner)
             continue; /* its row may hold moves that are not published yet; it goes on soon */
-        lane_lock(lane);
+        lane_lock_beside(lane);
         if (lane->segment >= 0 && atomic_load(&kv->segments[lane->segment].evacuate))
             lane_finish_segment(kv, lane);
         lane_unlock(lane);

@@ -51,6 +51,9 @@ int lanes_assign_twins(struct pmkv *kv);
 /* The lane this thread should use, locked. */
 struct lane *lane_pick(struct pmkv *kv);
 void lane_lock(struct lane *lane);
+/* For who looks at all lanes: a writer does not wake a thread that sleeps on its lock, which takes
+ * as long as 50 puts. */
+void lane_lock_beside(struct lane *lane);
 void lane_unlock(struct lane *lane);
 
 /* Makes room for a commit of `bytes` packed bytes; `rows` is 1 when it fits in one row, else how

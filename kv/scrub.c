@@ -315,6 +315,8 @@ void scrub_run(struct pmkv *kv)
 
 void keeper_wake(struct pmkv *kv)
 {
+    if (atomic_load(&kv->cleaner_at_work)) /* it does what there is to do, as it goes */
+        return;
     pthread_mutex_lock(&kv->work_lock);
     kv->chores_wanted = true;
     pthread_cond_signal(&kv->work_cond);

@@ -3,6 +3,7 @@
 
 #include "space.h"
 
+#include <sched.h>
 #include <time.h>
 
 #include "../recovery/errmsg.h"
@@ -75,8 +76,28 @@ bool space_is_low(const struct pmkv *kv)
 /* --- pacing ----------------------------------------------------------------------------------- */
 
 /* A put of PACE_BYTES waits PACE_NS when half of the room that the cleaner keeps is used up: about
- * what the cleaner needs to make as much room. A pause is worth its two switches of threads. */
-enum { PACE_NS = 1000, PACE_BYTES = 256, PAUSE_NS = 50 * 1000, PAUSE_MOST_NS = 500 * 1000 };
+ * what the cleaner needs to make as much room. A thread that owes OWED_NS offers its processor to
+ * others until the time is up. One that was left without for CROWDED_NS has too few of them around:
+ * it sleeps, when it owes what is worth the two switches of threads, and tries again after some
+ * sleeps, twice as many each time. */
+enum {
+    PACE_NS = 1000,
+    PACE_BYTES = 256,
+    OWED_NS = 500,
+    CROWDED_NS = 1000 * 1000,
+    SLEEPS_LEAST = 16,
+    SLEEPS_MOST = 4096,
+    SLEEP_NS = 50 * 1000,
+    PAUSE_MOST_NS = 500 * 1000
+};
+
+/* What this thread owes; what a pause took too long is to its credit. */
+struct debt {
+    int64_t ns;
+    uint32_t sleeps; /* to come, before it offers its processor again */
+    uint32_t next;   /* as many, if that ends as it did before */
+    uint32_t offers; /* since */
+};
 
 static int64_t clock_ns(void)
 {
@@ -85,28 +106,49 @@ static int64_t clock_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* What this thread owes; what a pause took too long is to its credit. */
-static __attribute__((noinline)) void pay(int64_t *debt_ns)
+static void offer(struct debt *debt, int64_t until)
 {
-    int64_t ns = *debt_ns < PAUSE_MOST_NS ? *debt_ns : PAUSE_MOST_NS;
+    int64_t now = clock_ns(), before = now;
+    do {
+        before = now;
+        sched_yield();
+        now = clock_ns();
+    } while (now < until && now - before < CROWDED_NS);
+    if (now - before >= CROWDED_NS) {
+        debt->sleeps = debt->next > SLEEPS_LEAST ? debt->next : SLEEPS_LEAST;
+        debt->next = debt->sleeps < SLEEPS_MOST ? debt->sleeps * 2 : SLEEPS_MOST;
+        debt->offers = 0;
+    } else if (++debt->offers == SLEEPS_MOST) {
+        debt->next = 0;
+    }
+}
+
+static __attribute__((noinline)) void pay(struct debt *debt)
+{
+    int64_t ns = debt->ns < PAUSE_MOST_NS ? debt->ns : PAUSE_MOST_NS;
     struct timespec t = {.tv_nsec = (long)ns};
     int64_t from = clock_ns();
-    nanosleep(&t, NULL);
-    *debt_ns -= clock_ns() - from;
-    if (*debt_ns < -PAUSE_MOST_NS)
-        *debt_ns = -PAUSE_MOST_NS;
+    if (debt->sleeps > 0) {
+        nanosleep(&t, NULL);
+        debt->sleeps--;
+    } else {
+        offer(debt, from + ns);
+    }
+    debt->ns -= clock_ns() - from;
+    if (debt->ns < -PAUSE_MOST_NS)
+        debt->ns = -PAUSE_MOST_NS;
 }
 
 static void pace(const struct pmkv *kv, uint64_t bytes, int64_t room)
 {
-    static _Thread_local int64_t debt_ns;
+    static _Thread_local struct debt debt;
     int64_t most = space_target(kv) - kv->reserve_segments;
     if (room >= most || !kv->cleaner_started)
         return;
     double x = (double)(most - room) / (double)room;
-    debt_ns += (int64_t)(x * x * PACE_NS / PACE_BYTES * (double)bytes);
-    if (debt_ns >= PAUSE_NS)
-        pay(&debt_ns);
+    debt.ns += (int64_t)(x * x * PACE_NS / PACE_BYTES * (double)bytes);
+    if (debt.ns >= (debt.sleeps > 0 ? SLEEP_NS : OWED_NS))
+        pay(&debt);
 }
 
 /* --- waiting ---------------------------------------------------------------------------------- */

@@ -276,7 +276,8 @@ struct pmkv {
     struct work_queue unfixable; /* pages that cannot be cleared and have no row to retire */
     struct work_queue repaired;  /* pages repaired since open: for the map */
     bool scrub_wanted, scrub_running, scan_running_now;
-    bool chores_wanted; /* the keeper has something to do at once */
+    bool chores_wanted;          /* the keeper has something to do at once */
+    atomic_bool cleaner_at_work; /* it seals and prepares segments itself, as it goes */
     uint64_t scrub_rate;
     struct scan_record scan;
 

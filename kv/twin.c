@@ -214,7 +214,7 @@ struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uin
 {
     uint64_t bytes = (uint64_t)kv->vol.layout.row_pages * PAGE_BYTES;
     for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
-        lane_lock(&kv->lanes[i]);
+        lane_lock_beside(&kv->lanes[i]);
         for (uint32_t set = 0; set < LANE_SETS; set++)
             for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++) {
                 uint64_t from = kv->lanes[i].rows[set].twin_off[t];
