@@ -99,6 +99,8 @@ void fault_guard_unregister(void *base)
     pthread_mutex_unlock(&region_lock);
 }
 
+enum { FAULT_PAGE_BYTES = 4096 };
+
 /* What a signal says is gone: [from, from + bytes). */
 struct loss {
     uintptr_t from;
@@ -174,14 +176,21 @@ bool fault_guard_take_async(void *base, size_t bytes, uintptr_t *addr)
 
 /* --- the decision ----------------------------------------------------------------------------- */
 
-static bool resume_at_fixup(ucontext_t *uc)
+/* The copies of mcsafe_x86.S are told where the page begins that is gone. Not where more than a
+ * page may be: a mapping of 2 MiB names all of it, also when the kernel took one page out of it. */
+static bool resume_at_fixup(ucontext_t *uc, struct loss loss)
 {
 #if defined(__x86_64__)
     uintptr_t fixup = mc_fixup((uintptr_t)uc->uc_mcontext.gregs[REG_RIP]);
     if (fixup) {
+        uintptr_t page = loss.from & ~(uintptr_t)(FAULT_PAGE_BYTES - 1);
+        uc->uc_mcontext.gregs[REG_RCX] =
+            loss.bytes <= FAULT_PAGE_BYTES ? (greg_t)page : (greg_t)UINTPTR_MAX;
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)fixup;
         return true;
     }
+#else
+    (void)loss;
 #endif
     return mc_portable_escape(uc);
 }
@@ -192,13 +201,14 @@ bool fault_guard_filter(void *siginfo, void *ucontext)
     uintptr_t first;
     if (info->si_signo != SIGBUS || info->si_code <= 0)
         return false; /* G1 */
-    if (!loss_in_region(loss_of(info), &first))
+    struct loss loss = loss_of(info);
+    if (!loss_in_region(loss, &first))
         return false; /* G2 */
     if (info->si_code == BUS_MCEERR_AO) {
         async_put(first); /* G3 */
         return true;
     }
-    return resume_at_fixup(ucontext); /* G4, G5 */
+    return resume_at_fixup(ucontext, loss); /* G4, G5 */
 }
 
 /* --- the handler before us -------------------------------------------------------------------- */

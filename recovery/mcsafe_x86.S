@@ -16,8 +16,9 @@
  *     machine check taken in its microcode (Linux lists them for its own copy_mc). Its registers
  *     are not trusted either: after a fault the load begins again with vectors and finds the edge.
  *
- * After a fault a load goes on byte by byte to the edge (a second, last fault): its count is exact.
- * Stores and touch work line by line near the edge: poison never starts inside a line.
+ * After a fault a load goes on byte by byte to the edge: its count is exact. Where the edge is the
+ * signal says, in %rcx at the fix-up, so that it is not met again: a signal costs more than reading
+ * a row. Stores and touch work line by line near the edge: poison never starts inside a line.
  *
  * Arguments: dst %rdi, src %rsi, bytes %rdx, count returned in %rax; touch: src %rdi, bytes %rsi.
  */
@@ -57,8 +58,20 @@
 
 /* --- load ------------------------------------------------------------------------------------- */
 
-/* The end of every load that faulted or is shorter than 4 bytes: byte by byte to the edge. */
+/* The end of every load that faulted: byte by byte to %rcx, or, where the signal does not name one
+ * page, to a second fault. The end, too, of those of fewer than 4 bytes. */
     .p2align 6
+    .type mc_x86_faulted, @function
+mc_x86_faulted:
+    .cfi_startproc
+    subq %rsi, %rcx
+    jae 1f
+    ret                     /* it begins before the source: nothing more is to be had */
+1:  cmpq %rdx, %rcx
+    cmovbq %rcx, %rdx
+    jmp mc_x86_finish
+ENDFUNC mc_x86_faulted
+
     .type mc_x86_finish, @function
 mc_x86_finish:
     .cfi_startproc
@@ -126,7 +139,7 @@ FUNC mc_x86_load_8byte
 .Lload_8byte_small:
     LOAD_BELOW_16
 .Lload_8byte_end:
-    EXTAB .Lload_8byte_start, .Lload_8byte_end, mc_x86_finish
+    EXTAB .Lload_8byte_start, .Lload_8byte_end, mc_x86_faulted
 ENDFUNC mc_x86_load_8byte
 
 FUNC mc_x86_load_avx2
@@ -176,7 +189,7 @@ FUNC mc_x86_load_avx2
     EXTAB .Lload_avx2_start, .Lload_avx2_end, .Lload_avx2_fault
 .Lload_avx2_fault:
     vzeroupper
-    jmp mc_x86_finish
+    jmp mc_x86_faulted
 ENDFUNC mc_x86_load_avx2
 
 /* zmm16 and up: the caller's SSE code then needs no vzeroupper. Masked-out bytes do not fault. */
@@ -221,7 +234,7 @@ FUNC mc_x86_load_avx512
     movq %rdx, %rax
     ret
 .Lload_avx512_end:
-    EXTAB .Lload_avx512_start, .Lload_avx512_end, mc_x86_finish
+    EXTAB .Lload_avx512_start, .Lload_avx512_end, mc_x86_faulted
 ENDFUNC mc_x86_load_avx512
 
 /* From here on a copy leaves the first-level cache, and stores of registers, which fetch the line
