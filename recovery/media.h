@@ -62,7 +62,6 @@ struct media_ops {
     /* Fault injection: poison (bytes lost, SIGBUS on touch) and silent change of bytes. */
     int (*inject_poison)(struct media *m, uint64_t off);
     int (*inject_bytes)(struct media *m, uint64_t off, const void *src, size_t bytes);
-    bool (*join_huge)(struct media *m, uint64_t off, uint64_t bytes);
     int (*unsafe_shutdowns)(struct media *m, uint64_t *count);
     /* Waits, for a second at most, until the kernel lists the page as bad. */
     void (*await_listed)(struct media *m, uint64_t off);
@@ -193,14 +192,6 @@ int media_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, uint64_
  * false: none. May wait a second for the kernel to list it: a recovery write before that does
  * not clear. */
 bool media_take_async(struct media *m, uint64_t *off);
-
-/* Asks the kernel to map the 2 MiB around `off` as one huge page, as it is before a repair splits
- * it; point reads are then about 1.5 times as fast. Contents do not change and other threads may go
- * on. Returns whether it is huge now. On shared memory this works on any tmpfs (Linux 6.1), at a
- * cost of 0.1 to 20 ms, during which a thread that touches the range waits: for background threads.
- */
-enum { MEDIA_HUGE_BYTES = 2 << 20 };
-bool media_join_huge(struct media *m, uint64_t off);
 
 /* The device's count of power losses that lost stores: 0, or -ENOTSUP when it has none. */
 int media_unsafe_shutdowns(struct media *m, uint64_t *count);

@@ -5,9 +5,9 @@
 # usage: tools/fuzz.sh [--seconds N] [TARGET...]
 #
 # Builds the targets of tests/fuzz with libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer and
-# runs each for N seconds (default 15) from its corpus in the tree. What is found on the way is kept
-# in build/fuzz/found/TARGET; inputs that fail are named, and left in build/fuzz/failures. Prints a
-# line per target, and the sum.
+# runs each for N seconds (default 15) from its corpus in the tree, as many at a time as there are
+# processors. What is found on the way is kept in build/fuzz/found/TARGET; inputs that fail are named,
+# and left in build/fuzz/failures. Prints a line per target, and the sum.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -39,13 +39,12 @@ cmake --build build/fuzz -j "$(nproc)" --target "${targets[@]/#/fuzz_}" >/dev/nu
 export UBSAN_OPTIONS=print_stacktrace=1
 failures=$root/build/fuzz/failures
 mkdir -p "$failures"
-executions=0
-crashes=0
 
 number() { # NAME LOG: of libFuzzer's final statistics
     sed -n "s/^stat::$1: *//p" "$2"
 }
 
+# Prints one line.
 run() {
     local target=$1 log=$root/build/fuzz/$1.log found=$root/build/fuzz/found/$1 options=() code=0
     mkdir -p "$found"
@@ -67,12 +66,19 @@ run() {
         grep -aE 'ERROR|SUMMARY|runtime error|^[^ ]*\.c:[0-9]+: |Test unit written' "$log" |
             tail -n 8 >&2 || true
     fi
-    executions=$((executions + ${ran:-0}))
-    crashes=$((crashes + crashed))
 }
 
+# As many at a time as there are processors.
+results=$root/build/fuzz/results.txt
+: >"$results"
 for target in "${targets[@]}"; do
-    run "$target"
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+        wait -n || true
+    done
+    run "$target" >>"$results" &
 done
-echo "fuzz: $executions executions, $crashes crashes"
-[ "$crashes" -eq 0 ]
+wait
+cat "$results"
+awk '/^fuzz: / { ran += $3; crashed += $(NF - 1) }
+     END { printf "fuzz: %d executions, %d crashes\n", ran, crashed; exit crashed > 0 }' "$results"
+[ "$(wc -l <"$results")" -eq "${#targets[@]}" ]

@@ -59,13 +59,6 @@ bool media_take_async(struct media *m, uint64_t *off)
     return true;
 }
 
-bool media_join_huge(struct media *m, uint64_t off)
-{
-    uint64_t from = off / MEDIA_HUGE_BYTES * MEDIA_HUGE_BYTES;
-    return m->ops->join_huge && range_inside(m, from, MEDIA_HUGE_BYTES) &&
-           m->ops->join_huge(m, from, MEDIA_HUGE_BYTES);
-}
-
 int media_unsafe_shutdowns(struct media *m, uint64_t *count)
 {
     return m->ops->unsafe_shutdowns ? m->ops->unsafe_shutdowns(m, count) : -ENOTSUP;

@@ -58,14 +58,6 @@ static int fsdax_bad_ranges(struct media *m, int (*fn)(void *arg, uint64_t off, 
     return pmem2_bad_ranges(map->source, m->size, fn, arg);
 }
 
-/* The next touch maps the blocks anew, as one huge page when they lie so and none of them is bad.
- */
-static bool fsdax_join_huge(struct media *m, uint64_t off, uint64_t bytes)
-{
-    return madvise(m->base + off, bytes, MADV_DONTNEED) == 0 &&
-           mc_touch(m->base + off, LINE_BYTES) == LINE_BYTES;
-}
-
 static int fsdax_unsafe_shutdowns(struct media *m, uint64_t *count)
 {
     struct mapping *map = m->impl;
@@ -230,7 +222,6 @@ static const struct media_ops fsdax_ops = {
     .recovery_write = fsdax_recovery_write,
     .inject_poison = fsdax_inject_poison,
     .inject_bytes = fsdax_inject_bytes,
-    .join_huge = fsdax_join_huge,
     .unsafe_shutdowns = fsdax_unsafe_shutdowns,
     .close = fsdax_close,
 };

@@ -45,17 +45,19 @@ static bool cannot_fit(int fd, const struct statfs *fs, uint64_t bytes)
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
 
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
 /* A mapping of the file in which its huge pages are aligned; MAP_FAILED. */
 static char *map_aligned(int fd, uint64_t bytes)
 {
-    char *at = mmap(NULL, bytes + MEDIA_HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *at = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
         return at;
-    uint64_t skip = -(uintptr_t)at & (MEDIA_HUGE_BYTES - 1);
+    uint64_t skip = -(uintptr_t)at & (HUGE_PAGE_BYTES - 1);
     char *map = mmap(at + skip, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
     munmap(at, skip); /* nothing of it where it was aligned */
     munmap(at + skip + (map == MAP_FAILED ? 0 : bytes),
-           MEDIA_HUGE_BYTES - skip + (map == MAP_FAILED ? bytes : 0));
+           HUGE_PAGE_BYTES - skip + (map == MAP_FAILED ? bytes : 0));
     return map;
 }
 
@@ -65,14 +67,14 @@ static char *map_aligned(int fd, uint64_t bytes)
  * fast. Best effort: where it does not work the caller's fallocate takes small pages. */
 static void fill_huge(int fd, uint64_t bytes)
 {
-    uint64_t whole = bytes / MEDIA_HUGE_BYTES * MEDIA_HUGE_BYTES;
+    uint64_t whole = bytes / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     if (whole == 0 || ftruncate(fd, (off_t)bytes) < 0)
         return;
     char *map = map_aligned(fd, whole);
     if (map == MAP_FAILED)
         return;
     bool written = true;
-    for (uint64_t off = 0; off < whole && written; off += MEDIA_HUGE_BYTES)
+    for (uint64_t off = 0; off < whole && written; off += HUGE_PAGE_BYTES)
         written = pwrite(fd, "", 1, (off_t)off) == 1;
     if (written)
         (void)madvise(map, whole, MADV_COLLAPSE);

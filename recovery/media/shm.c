@@ -111,21 +111,6 @@ static int shm_inject_bytes(struct media *m, uint64_t off, const void *src, size
                                   : file_write_at(m, off, src, bytes);
 }
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1 */
-#endif
-
-/* Not where a page is lost: the kernel would make zeros of the hole. */
-static bool shm_join_huge(struct media *m, uint64_t off, uint64_t bytes)
-{
-    struct mapping *map = m->impl;
-    if (map->unit > PAGE_BYTES)
-        return true;
-    /* unreached: a kernel has MADV_COLLAPSE, or no test gets it. */
-    return planted_short(map, off, bytes) == bytes &&
-           madvise(m->base + off, bytes, MADV_COLLAPSE) == 0;
-}
-
 static void shm_close(struct media *m)
 {
     mapping_close(m, m->impl);
@@ -140,7 +125,6 @@ static const struct media_ops plain_ops = {
     .recovery_write = shm_recovery_write,
     .inject_poison = shm_inject_poison,
     .inject_bytes = shm_inject_bytes,
-    .join_huge = shm_join_huge,
     .close = shm_close,
 };
 
@@ -152,7 +136,6 @@ static const struct media_ops fence_ops = {
     .recovery_write = shm_recovery_write,
     .inject_poison = shm_inject_poison,
     .inject_bytes = shm_inject_bytes,
-    .join_huge = shm_join_huge,
     .close = shm_close,
 };
 

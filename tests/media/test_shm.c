@@ -156,7 +156,6 @@ Test(shm, an_empty_file_opens_with_size_zero_and_gives_nothing)
     cr_assert_eq(media_inject_poison(m, 0), -EINVAL);
     cr_assert_eq(media_inject_bytes(m, 0, &c, 1), -EINVAL);
     cr_assert_eq(media_bad_ranges(m, NULL, NULL), -ENOTSUP);
-    cr_assert_not(media_join_huge(m, 0));
     media_populate(m, 0, PAGE_BYTES);
     cr_assert_eq(media_present(m), 0);
     media_close(&m);
