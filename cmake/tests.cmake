@@ -36,7 +36,7 @@ set(test_environment
     "UBSAN_OPTIONS=print_stacktrace=1"
     "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1")
 if(PMKV_SANITIZE OR PMKV_COVERAGE)
-    list(APPEND test_environment PMKV_CRASH_EVERY=3) # a run is three times as slow
+    list(APPEND test_environment PMKV_CRASH_EVERY=3 PMKV_SCHED_EVERY=3) # three times as slow
 endif()
 
 function(pmkv_test_properties name folder)

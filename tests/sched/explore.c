@@ -397,7 +397,8 @@ void explore(const struct sched_script *given)
     struct sched_script script = *given;
     const char *only = getenv("PMKV_SCHED_PLAN");
     struct sched_plan plan;
-    uint32_t count = script.schedules * from_environment("PMKV_SCHED_MORE", 1);
+    uint32_t count = script.schedules * from_environment("PMKV_SCHED_MORE", 1) /
+                     from_environment("PMKV_SCHED_EVERY", 1);
     double began = seconds();
     script.names = script.names ? script.names : default_names;
     all.seed = from_environment("PMKV_SCHED_SEED", 1);
