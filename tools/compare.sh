@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # SPDX-FileCopyrightText: 2026 The libpmkv authors
 #
-# usage: tools/compare.sh [--quick] [--out DIR]
+# usage: tools/compare.sh [--quick] [--rounds N] [--out DIR]
 #
 # libpmkv beside its peers, the bare machine and its targets: runs the whole comparison, draws the report and
 # puts the tables into docs/performance.md. Keeps the raw figures as docs/performance/*.json.
 #   --quick     a minute instead of forty: few keys, one round
+#   --rounds N  each engine N times (default 3)
 #   --out DIR   everything goes there, docs/performance.md stays as it is
 # PMKV_BENCH names another pmkv-bench than that of build/release, PMKV_BENCH_POOL another place than
 # /dev/shm/pmkv-compare.pool, PMKV_BENCH_FILE another place on a disk than build/compare-file.pool. Figures
@@ -17,9 +18,14 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 quick=
 out=
+rounds=3
 while [ $# -gt 0 ]; do
     case "$1" in
     --quick) quick=1 ;;
+    --rounds)
+        rounds=${2:?--rounds needs a number}
+        shift
+        ;;
     --out)
         out=${2:?--out needs a directory}
         shift
@@ -48,7 +54,7 @@ declare -A minutes=([core]=6 [scaling]=4 [peers]=3 [threads]=3 [protection]=2 [c
 parts=(core scaling protection cleaning scrubbing faults values file threads peers)
 
 many=5000000 scale_num=1000000 clean_num=2000000 num=100000 thread_num=100000 file_num=4000
-rounds=3 seconds=8 short=5 scale_pool=3G
+seconds=8 short=5 scale_pool=3G
 threads=1,2 fill=80 sizes=(8:3000000 1024:500000 65536:10000 4194304:200)
 for more in 4 8 16; do
     [ "$(nproc)" -lt "$more" ] || threads=$threads,$more

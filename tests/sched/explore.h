@@ -17,8 +17,8 @@
  *
  * A failure names its plan: PMKV_SCHED_PLAN=PLAN with the test's --filter runs that one alone.
  * PMKV_SCHED_SEED is another seed; PMKV_SCHED_MORE=N makes N times as many schedules,
- * PMKV_SCHED_EVERY=N one of N of them;
- * PMKV_SCHED_BOUND=2 tries every pair of preemptions, which takes long.
+ * PMKV_SCHED_EVERY=N one of N; PMKV_SCHED_BOUND=2 tries every pair of preemptions, which takes
+ * long.
  */
 #ifndef PMKV_TESTS_SCHED_EXPLORE_H
 #define PMKV_TESTS_SCHED_EXPLORE_H
