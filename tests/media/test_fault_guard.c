@@ -49,6 +49,36 @@ Test(fault_guard, errno_survives_a_fault)
     cr_assert_eq(errno, 4711);
 }
 
+/* A program that owns SIGBUS; the fault reaches the filter as a machine check of such a mapping. */
+static volatile sig_atomic_t faults, claimed_lsb;
+
+static void claim_a_machine_check(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig;
+    faults++;
+    info->si_code = BUS_MCEERR_AR;
+    info->si_addr_lsb = (short)claimed_lsb;
+    if (!fault_guard_filter(info, uc))
+        _exit(1);
+}
+
+/* One page is gone: the signal says where it begins, and the edge is not met again. A mapping of 2
+ * MiB is named as a whole, whatever went: there the load finds the edge itself. */
+Test(fault_guard, a_load_goes_on_to_the_edge_whatever_the_signal_names)
+{
+    needs_a_kernel();
+    struct sigaction act = {.sa_flags = SA_SIGINFO};
+    act.sa_sigaction = claim_a_machine_check;
+    cr_assert_eq(sigaction(SIGBUS, &act, NULL), 0);
+    cr_assert_eq(fault_guard_install(true), 0);
+    cr_assert_eq(fault_guard_register(base, MAP_BYTES), 0);
+    for (claimed_lsb = 12; claimed_lsb <= 21; claimed_lsb += 9) {
+        faults = 0;
+        cr_assert_eq(load_at(base, 100), 100, "a mapping of 2^%d bytes", (int)claimed_lsb);
+        cr_assert_leq(faults, claimed_lsb == 12 ? 1 : 2, "%d signals", (int)faults);
+    }
+}
+
 /* --- not ours: what the handler before us sees ------------------------------------------------ */
 
 Test(fault_guard, a_fault_in_foreign_memory_reaches_the_handler_before_us)
