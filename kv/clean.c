@@ -10,6 +10,7 @@
 #include "../recovery/errmsg.h"
 #include "clean_impl.h"
 #include "damage.h"
+#include "defer.h"
 #include "lane.h"
 #include "lost.h"
 #include "meta.h"
@@ -83,19 +84,33 @@ static bool drop_tombstone(struct pmkv *kv, const struct entry *e, struct log_po
     return gone;
 }
 
+enum named { NAMED, NOT_NAMED, LOOK_AGAIN };
+
+static enum named look_for_name(struct pmkv *kv, uint64_t hash, struct log_pos pos)
+{
+    struct index_find f;
+    struct slot_ref ref;
+    bool met_tag = false;
+    index_find_begin(kv->index, hash, &f);
+    while (index_find_next(&f, &ref)) {
+        if (slot_position(ref.slot) == pos.v)
+            return NAMED;
+        met_tag = true;
+    }
+    if (met_tag && defer_is_open(kv, hash)) /* D3; what can't be settled may be named again */
+        return defer_settle(kv, hash) ? LOOK_AGAIN : NAMED;
+    return index_find_settled(&f) ? NOT_NAMED : LOOK_AGAIN;
+}
+
 /* Does a slot name this place? Without a lock, as a reader looks: where a writer may change that,
  * the one who acts on it looks again. A place that no slot names stays so. */
 static bool entry_is_live(struct pmkv *kv, const struct entry *e, struct log_pos pos)
 {
-    struct index_find f;
-    struct slot_ref ref;
-    do {
-        index_find_begin(kv->index, e->hash, &f);
-        while (index_find_next(&f, &ref))
-            if (slot_position(ref.slot) == pos.v)
-                return true;
-    } while (!index_find_settled(&f));
-    return false;
+    enum named named;
+    do
+        named = look_for_name(kv, e->hash, pos);
+    while (named == LOOK_AGAIN);
+    return named == NAMED;
 }
 
 /* The record is where and what its entry says, and good: the one copy out of the pool that most
@@ -283,7 +298,7 @@ static int end_victims(struct cleaning *c, int rc, bool all)
             i++;
             continue;
         }
-        bool ended = rc == 0 && published && v->emptied;
+        bool ended = rc == 0 && published && v->emptied && !defer_names(kv, v->segment);
         if (ended && v->scanned && slots_left(kv, v->segment)) {
             ended = false;
             atomic_store(&kv->segments[v->segment].evacuate, false);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "damage.h"
+#include "defer.h"
 #include "error.h"
 #include "handle.h"
 #include "lost.h"
@@ -297,8 +298,10 @@ enum pmkv_status pmkv_exists(struct pmkv *kv, const void *key, size_t key_bytes)
 enum pmkv_status pmkv_count(struct pmkv *kv, uint64_t *count)
 {
     enum pmkv_status s = handle_enter(kv);
-    if (s == PMKV_OK)
+    if (s == PMKV_OK) {
+        (void)defer_settle_all(kv); /* a put over a delete counts then */
         *count = index_keys(kv->index);
+    }
     return s;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "damage.h"
+#include "defer.h"
 #include "error.h"
 #include "handle.h"
 #include "lane.h"
@@ -127,6 +128,7 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
     enum pmkv_status s = handle_enter(kv);
     if (s)
         return s;
+    (void)defer_settle_all(kv);
     struct pmkv_stats st = {.batches = kv->n.batches,
                             .keys = index_keys(kv->index),
                             .live_bytes = (uint64_t)space_live_units(kv) * 8,

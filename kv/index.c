@@ -145,6 +145,9 @@ void index_lock(struct index *ix, uint32_t stripe)
     int rc = pthread_mutex_lock(&ix->stripes[stripe].lock);
     assert(rc == 0);
     (void)rc;
+    uint32_t deferral = index_deferral(ix, stripe);
+    if (__builtin_expect(deferral != 0, 0))
+        ix->settle(ix->settle_arg, stripe, deferral);
 }
 
 void index_unlock(struct index *ix, uint32_t stripe)
@@ -152,6 +155,22 @@ void index_unlock(struct index *ix, uint32_t stripe)
     int rc = pthread_mutex_unlock(&ix->stripes[stripe].lock);
     assert(rc == 0);
     (void)rc;
+}
+
+void index_on_deferral(struct index *ix, index_settle_fn settle, void *arg)
+{
+    ix->settle = settle;
+    ix->settle_arg = arg;
+}
+
+uint32_t index_deferral(const struct index *ix, uint32_t stripe)
+{
+    return atomic_load_explicit(&ix->stripes[stripe].deferral, memory_order_acquire);
+}
+
+void index_defer(struct index *ix, uint32_t stripe, uint32_t number)
+{
+    atomic_store_explicit(&ix->stripes[stripe].deferral, number, memory_order_release);
 }
 
 /* Writers have the lock: no read-modify-write is needed, only whole loads for those who have not.
@@ -229,6 +248,14 @@ int index_insert(struct index *ix, uint64_t hash, struct slot slot)
         return err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1);
     stripe_count_slots(ix, index_stripe(hash), 1);
     return 0;
+}
+
+int index_put_back(struct index *ix, uint64_t hash, struct slot slot)
+{
+    int rc = index_insert(ix, hash, slot);
+    if (rc == 0)
+        chain_bump(bucket_first(ix, hash));
+    return rc;
 }
 
 void index_replace(struct index *ix, const struct slot_ref *ref, struct slot slot)

@@ -97,6 +97,14 @@ static inline uint32_t index_stripe(uint64_t hash)
 }
 void index_lock(struct index *ix, uint32_t stripe);
 void index_unlock(struct index *ix, uint32_t stripe);
+/* A stripe may have a deferral, a slot that stands for another one until that is settled (defer.h);
+ * the index keeps its number, never 0, and index_lock calls `settle` for a stripe that has one. */
+typedef void (*index_settle_fn)(void *arg, uint32_t stripe, uint32_t number);
+void index_on_deferral(struct index *ix, index_settle_fn settle, void *arg);
+/* 0: none. With or without the lock. */
+uint32_t index_deferral(const struct index *ix, uint32_t stripe);
+/* Under the lock; 0: it has none any more. A release store. */
+void index_defer(struct index *ix, uint32_t stripe, uint32_t number);
 /* Count of user keys, kept per stripe under its lock; the sum is exact when no writer runs. */
 void index_keys_add(struct index *ix, uint32_t stripe, int64_t delta);
 uint64_t index_keys(const struct index *ix);
@@ -147,6 +155,9 @@ static inline bool index_find_position(const struct index *ix, uint64_t hash, ui
  * fail with -ENOMEM, and then nothing changed. Publishing is a release store. */
 int index_insert(struct index *ix, uint64_t hash, struct slot slot);
 void index_replace(struct index *ix, const struct slot_ref *ref, struct slot slot);
+/* As index_insert, of a slot that was in the index until another one stood for it: a search that is
+ * under way since then does not settle. */
+int index_put_back(struct index *ix, uint64_t hash, struct slot slot);
 void index_remove(struct index *ix, const struct slot_ref *ref);
 
 /* Call without any stripe lock, after inserts: splits a bucket or two when the load asks for it
@@ -166,8 +177,8 @@ struct index_scan {
 };
 int index_scan_begin(struct index *ix, struct index_scan *scan);
 /* Fills scan->slots with those of the next snapshot bucket (taking its stripe lock meanwhile: call
- * it without one). 1: filled (count may be 0), 0: done, -ENOMEM with a fact: may be called again.
- */
+ * it without one). 1: filled (count may be 0), 0: done; with a fact: -ENOMEM, -EIO (a deferral of
+ * the stripe can't be settled): may be called again. */
 int index_scan_step(struct index_scan *scan);
 void index_scan_end(struct index_scan *scan);
 

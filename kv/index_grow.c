@@ -84,7 +84,7 @@ static bool stripe_lock_patiently(struct index *ix, uint32_t stripe)
     if (pthread_mutex_trylock(&ix->stripes[stripe].lock) != 0) {
         if (++ix->refusals < REFUSALS_MAX)
             return false;
-        index_lock(ix, stripe);
+        pthread_mutex_lock(&ix->stripes[stripe].lock); /* deferrals may stay (X5) */
     }
     ix->refusals = 0;
     return true;
@@ -184,6 +184,8 @@ int index_scan_step(struct index_scan *scan)
     uint64_t count = count_observe(ix); /* as for this stripe it stays so: X1 */
     for (uint64_t number = scan->next; number < count && rc == 0; number += stride)
         rc = scan_chain(scan, &ix->buckets[number]);
+    if (rc == 0 && index_deferral(ix, stripe))
+        rc = err_fact(-EIO, "a record cannot be read now that another may stand for");
     index_unlock(ix, stripe);
     if (rc)
         return rc;

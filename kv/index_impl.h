@@ -22,6 +22,9 @@
  *   X3  An overflow bucket leaves a chain only when it is empty, and the chain's version is bumped
  *       before the bucket can be used again. A free bucket's slots stay zero; only its control
  *       word links the free list.
+ *   X5  A slot that is put back bumps its chain's version once it is there: who did not see it does
+ *       not settle. Until then the slot that stands for it has the same 36 bits of hash: it is in
+ *       the same chain, whatever grows, and matches wherever this one would.
  *   X4  Slots move only in index_grow_step. Insert and remove leave every other slot where it is,
  *       so that a batch may find all its slots first and change them afterwards.
  *
@@ -72,8 +75,10 @@ struct stripe {
     alignas(64) pthread_mutex_t lock;
     _Atomic int32_t keys, slots;
     int32_t reported; /* part of slots that is in slots_about */
+    _Atomic uint32_t deferral;
     uint64_t last_number;
 };
+_Static_assert(sizeof(struct stripe) == 64, "a stripe is one cache line");
 
 struct index {
     /* Set once. Overflow bucket i is overflow[i]; number 0 is none and stays unused. */
@@ -94,6 +99,8 @@ struct index {
     _Atomic uint32_t overflow_fresh;           /* lowest number never used */
 
     struct stripe *stripes; /* INDEX_STRIPES */
+    index_settle_fn settle;
+    void *settle_arg;
 };
 
 /* How full: a split is due above 4.5 slots a bucket. */

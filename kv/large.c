@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "damage.h"
+#include "defer.h"
 #include "error.h"
 #include "lost.h"
 #include "write.h"
@@ -93,10 +94,15 @@ static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const 
     return published;
 }
 
+static bool room_for(struct pmkv *kv, uint64_t bytes)
+{
+    return atomic_load(&kv->live_units) + (int64_t)units_of(bytes) <= (int64_t)kv->capacity_units;
+}
+
 enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t bytes,
                                struct manifest *out)
 {
-    if (atomic_load(&kv->live_units) + (int64_t)units_of(bytes) > (int64_t)kv->capacity_units)
+    if (!room_for(kv, bytes) && !(defer_settle_all(kv) && room_for(kv, bytes)))
         return fail(PMKV_E_FULL, "no room for a value of %llu bytes", (unsigned long long)bytes);
     struct manifest m = {.value_id = counter_next(kv, 1), .value_bytes = bytes};
     if (m.value_id == 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "damage.h"
+#include "defer.h"
 #include "error.h"
 #include "handle.h"
 #include "join.h"
@@ -219,7 +220,7 @@ static int commit_record(struct pmkv *kv, struct lane *lane, struct write_op *op
         return rc;
     /* The old record comes while the stores are on their way: behind the fence stands the lane's
      * unlocking, and no load passes that. */
-    if (op->type == RECORD_PUT)
+    if (op->type == RECORD_PUT && !op->defer)
         find_prefetch(kv, op->khash, RECORD_HEADER_BYTES + op->key_bytes);
     return lane_fence(kv, lane);
 }
@@ -265,14 +266,17 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
 }
 
 /* With the stripe locked. A delete, and what has a condition, looks first, for it depends on what
- * it finds. A put looks last: the loads behind the fence run while it waits, and nothing before it
+ * it finds. A put looks last, or only when it has returned (defer.h): nothing before its fence
  * waits for the index. */
 static enum pmkv_status write_locked(struct pmkv *kv, struct write_op *op, enum space_class class)
 {
     bool look_first = op->type == RECORD_TOMBSTONE || op->conditional;
     enum pmkv_status s = look_first ? write_find_old(kv, op) : PMKV_OK;
+    op->defer = !look_first && defer_ready(kv, op);
     if (s == PMKV_OK)
         s = commit_one(kv, op, class);
+    if (s == PMKV_OK && op->defer && defer_publish(kv, op))
+        return PMKV_OK;
     if (s == PMKV_OK && !look_first && write_find_old(kv, op))
         return fail(PMKV_E_IO, "the record is stored, but the one before it cannot be read: it "
                                "counts from the next open on");
@@ -317,6 +321,7 @@ static enum pmkv_status run_put(struct pmkv *kv, const void *key, size_t key_byt
     op->value_bytes = value_bytes;
     op->user_bytes = key_bytes + value_bytes;
     s = write_prepare(kv, op);
+    defer_make_room(kv); /* while this key's bucket comes */
     if (s == PMKV_OK)
         s = write_one(kv, op, SPACE_PUT);
     write_finish(kv, op, s != PMKV_OK);

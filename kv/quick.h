@@ -34,6 +34,16 @@ static inline void quick_begin(struct found *out, bool locked)
     out->h.seq = 0;
 }
 
+/* Where the record is that out->ref names. */
+static inline void quick_locate(struct pmkv *kv, struct found *out)
+{
+    struct log_pos pos = {slot_position(out->ref.slot)};
+    const struct segment *segment = &kv->segments[pos_segment(&kv->shape, pos)];
+    out->pos = pos;
+    out->generation = atomic_load_explicit(&segment->generation, memory_order_acquire);
+    out->off = segment->rows_off + pos_page_off(&kv->shape, pos) + pos_in_page(pos);
+}
+
 /* First part. QUICK_PLACE: out names the first candidate's slot, place and generation, and its
  * record is asked for. QUICK_NONE: the key is not there. */
 static inline __attribute__((always_inline)) enum quick
@@ -46,13 +56,10 @@ quick_place(struct pmkv *kv, uint64_t khash, uint32_t record_bytes, struct found
     struct log_pos pos = {slot_position(out->ref.slot)};
     if (__builtin_expect(pos_is_lost(pos), 0))
         return QUICK_OTHER;
-    const struct segment *segment = &kv->segments[pos_segment(&kv->shape, pos)];
-    out->pos = pos;
-    out->generation = atomic_load_explicit(&segment->generation, memory_order_acquire);
+    quick_locate(kv, out);
     /* As in step_candidate (I2). */
     if (__builtin_expect(!index_slot_unchanged(&out->ref), 0))
         return QUICK_OTHER;
-    out->off = segment->rows_off + pos_page_off(&kv->shape, pos) + pos_in_page(pos);
     /* Behind the end of the page it is the next one's begin, of one column mostly. */
     media_prefetch(kv->vol.media, out->off, record_bytes);
     return QUICK_PLACE;

@@ -10,6 +10,7 @@
 
 #include "../recovery/media.h"
 #include "damage.h"
+#include "defer.h"
 #include "lane.h"
 #include "lost.h"
 #include "quick.h"
@@ -387,15 +388,25 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
     }
 }
 
+/* D2: a deferral may hide the key from a search without the lock that met its tag. */
+static inline bool may_be_hidden(const struct pmkv *kv, const struct wanted *w, bool met_tag)
+{
+    return met_tag && !w->locked && defer_is_open(kv, w->hash);
+}
+
 static enum find_result find(struct pmkv *kv, const struct wanted *w, struct found *out)
 {
     struct index_find f;
     *out = (struct found){.locked = w->locked};
+    if (w->locked && defer_hides(kv, w->hash))
+        return FIND_IO;
 again:
     index_find_begin(kv->index, w->hash, &f);
+    bool met_tag = false;
     while (index_find_next(&f, &out->ref)) {
         switch (step_candidate(kv, w, out)) {
         case STEP_NEXT:
+            met_tag = true;
             continue;
         case STEP_AGAIN:
             goto again;
@@ -412,9 +423,34 @@ again:
             return FIND_NOMEM;
         }
     }
+    if (may_be_hidden(kv, w, met_tag)) {
+        if (!defer_settle(kv, w->hash))
+            return FIND_IO;
+        goto again;
+    }
     if (!index_find_settled(&f))
         goto again;
     return FIND_NONE;
+}
+
+enum find_result find_at(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
+                         struct slot_ref ref, struct found *out)
+{
+    struct wanted w = {key, key_bytes, khash, khash, false, true};
+    *out = (struct found){.ref = ref, .locked = true};
+    switch (step_candidate(kv, &w, out)) {
+    case STEP_HIT:
+        return FIND_HIT;
+    case STEP_NEXT:
+        return FIND_NONE;
+    case STEP_LOST:
+        out->lost = true;
+        return FIND_LOST;
+    case STEP_NOMEM:
+        return FIND_NOMEM;
+    default:
+        return FIND_IO;
+    }
 }
 
 enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
@@ -429,7 +465,7 @@ enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, 
 {
     quick_begin(out, locked);
     enum quick q = QUICK_OTHER;
-    if (key_bytes <= QUICK_KEY_MAX)
+    if (key_bytes <= QUICK_KEY_MAX && !(locked && defer_hides(kv, khash)))
         q = quick_place(kv, khash, GROUP_BYTES, out);
     return quick_find(kv, q, key, key_bytes, khash, out);
 }

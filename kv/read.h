@@ -39,6 +39,11 @@ enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, 
 enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
                                  uint64_t khash, bool locked, struct found *out);
 
+/* With the stripe's lock: is the record that a slot names, which need not be in the index, the
+ * key's? FIND_NONE: it is another's. */
+enum find_result find_at(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
+                         struct slot_ref ref, struct found *out);
+
 /* As find_key for an extent of a long value. */
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out);

@@ -9,6 +9,7 @@
 #include "../recovery/errmsg.h"
 #include "clean.h"
 #include "damage.h"
+#include "defer.h"
 #include "handle.h"
 
 /* What cleaning can pack a pool to. Above it the cost of making room grows without bound: at a
@@ -209,7 +210,10 @@ enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class c
 {
     if (space_takes_writes(kv))
         return PMKV_E_IO;
-    if (class == SPACE_PUT && !live_fits(kv, (int64_t)units_of(bytes)))
+    int64_t units = (int64_t)units_of(bytes);
+    /* What was replaced may count still. */
+    if (class == SPACE_PUT && !live_fits(kv, units) &&
+        !(defer_settle_all(kv) && live_fits(kv, units)))
         return full(kv, bytes);
     int64_t room = segment_room(kv, class);
     if (room > 0) {
@@ -217,5 +221,6 @@ enum pmkv_status space_admit(struct pmkv *kv, uint64_t bytes, enum space_class c
             pace(kv, bytes, room);
         return PMKV_OK;
     }
+    (void)defer_settle_all(kv); /* so that the cleaner finds all that is dead */
     return wait_for_room(kv, bytes, class);
 }

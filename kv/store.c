@@ -13,6 +13,7 @@
 
 #include "clean.h"
 #include "damage.h"
+#include "defer.h"
 #include "error.h"
 #include "handle.h"
 #include "join.h"
@@ -163,6 +164,8 @@ static int make_memory(struct pmkv *kv)
     uint64_t most = (uint64_t)l->segments * segment_payload(kv) / LINE_BYTES * 2;
     int rc = index_new(&kv->index, 0, most);
     if (rc == 0)
+        rc = defer_new(kv);
+    if (rc == 0)
         rc = make_lanes(kv);
     if (rc == 0)
         rc = row_image_init(&kv->spare, l);
@@ -194,6 +197,7 @@ static void free_store(struct pmkv *kv)
     row_image_free(&kv->spare);
     free(kv->segments);
     index_free(&kv->index);
+    defer_free(kv);
     media_close(&kv->vol.media);
     free(kv);
 }
@@ -472,6 +476,7 @@ enum pmkv_status pmkv_close(struct pmkv **handle)
         int rc;
         atomic_store(&kv->stopping, false);
         repair_pending(kv);
+        (void)defer_settle_all(kv); /* of long values that were replaced the pieces go */
         if (atomic_load(&kv->write_failed) || medium_in_doubt(kv, 0))
             s = fail(PMKV_E_IO, "the pool was not closed cleanly: its medium does not answer");
         else if ((rc = close_cleanly(kv)) != 0)

@@ -203,6 +203,7 @@ struct op_shard {
     _Alignas(64) _Atomic uint64_t gets, misses, deletes;
     atomic_llong live_units; /* not in those of the store yet */
     atomic_llong room;       /* units that may be put before the store's are looked at again */
+    _Atomic uint32_t next_deferral;
 };
 
 struct scan_record { /* bytes of the scan state's meta record */
@@ -217,6 +218,7 @@ struct pmkv {
     struct pos_shape shape;
     struct pmkv_options opts;
     struct index *index;
+    struct deferral *deferrals; /* DEFERRALS_EACH of each op_shard, see defer.h */
     struct segment *segments;
     uint32_t slots_per_slice; /* twin slots in one column's slice of a twin segment */
     uint32_t lane_count;      /* user lanes */

@@ -27,6 +27,7 @@ struct write_op {
     struct manifest manifest; /* what a long value's record holds */
     bool staged;              /* its extents are stored */
     bool skip;                /* a delete of what is not there */
+    bool defer;               /* a put that compares the old key later */
     bool conditional;         /* only when the key has the version `expected`; PMKV_ABSENT: none */
     uint64_t expected;
     /* Under the stripe lock: */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "door.h"
+#include "kv/defer.h"
 #include "kv/lane.h"
 #include "kv/open.h"
 #include "kv/space.h"
@@ -69,6 +70,7 @@ static void judge_counts(struct world *w, uint64_t there)
     struct pmkv *kv = w->kv;
     int64_t live = 0;
     uint64_t count;
+    cr_assert(defer_settle_all(kv), "%s: a deferral can't be settled", all.where);
     for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
         struct segment *s = &kv->segments[i];
         live += s->live_units;
