@@ -195,23 +195,23 @@ static struct deferral *take(struct pmkv *kv)
     return d;
 }
 
-/* The one slot that may be the key's. */
-static bool only_candidate(struct pmkv *kv, uint64_t hash, struct slot_ref *ref)
+void defer_look(struct pmkv *kv, struct write_op *op)
 {
     struct index_find f;
     struct slot_ref second;
-    find_begin(kv->index, hash, &f);
-    return find_next(&f, ref) && !find_next(&f, &second) &&
-           !pos_is_lost((struct log_pos){slot_position(ref->slot)});
+    find_begin(kv->index, op->khash, &f);
+    op->candidates = find_next(&f, &op->old.ref);
+    if (op->candidates)
+        op->candidates += find_next(&f, &second);
 }
 
 bool defer_publish(struct pmkv *kv, struct write_op *op)
 {
     uint32_t stripe = index_stripe(op->khash), segment = pos_segment(&kv->shape, op->pos);
-    struct slot_ref ref;
+    struct slot_ref ref = op->old.ref;
     struct deferral *d;
-    if (index_deferral(kv->index, stripe) || !only_candidate(kv, op->khash, &ref) ||
-        (d = take(kv)) == NULL)
+    if (op->candidates != 1 || pos_is_lost((struct log_pos){slot_position(ref.slot)}) ||
+        index_deferral(kv->index, stripe) || (d = take(kv)) == NULL)
         return false;
     d->key_bytes = op->key_bytes;
     memcpy(d->key, op->key, op->key_bytes);

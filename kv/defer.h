@@ -62,8 +62,10 @@ void defer_free(struct pmkv *kv);
 void defer_make_room(struct pmkv *kv);
 /* Can the put of this key be deferred, as far as it is known before it is stored? */
 bool defer_ready(struct pmkv *kv, const struct write_op *op);
-/* Stripe lock held, record durable at op->pos: publishes it in the slot that must be its key's.
- * False: there is none, or more than one, and nothing was done. */
+/* Stripe lock held: which slots may be the key's. */
+void defer_look(struct pmkv *kv, struct write_op *op);
+/* Stripe lock held, record durable at op->pos: publishes it in the one slot that may be its key's.
+ * False: that must be compared first, and nothing was done. */
 bool defer_publish(struct pmkv *kv, struct write_op *op);
 
 /* No lock held. All that are open when it is called; false: one can't be. */

@@ -233,6 +233,11 @@ bool index_find_settled(const struct index_find *f)
     return find_settled(f);
 }
 
+#ifdef __x86_64__
+/* Else a prefetch for a store is one for a load, and who stores waits for the line a second time
+ * when another thread had it. Where the instruction is not known it does nothing. */
+__attribute__((target("prfchw")))
+#endif
 void index_prefetch_insert(const struct index *ix, uint64_t hash)
 {
     __builtin_prefetch(bucket_first(ix, hash), 1, 3);

@@ -255,6 +255,8 @@ static enum pmkv_status commit_one(struct pmkv *kv, struct write_op *op, enum sp
         if (rc == 0)
             rc = commit_record(kv, lane, op, &d);
     }
+    if (rc == 0 && op->defer)
+        defer_look(kv, op);
     if (rc == 0 && op->type != RECORD_TOMBSTONE) {
         count64(&lane->puts, 1);
         count64(&lane->user_bytes, op->user_bytes);
@@ -275,6 +277,8 @@ static enum pmkv_status write_locked(struct pmkv *kv, struct write_op *op, enum 
     op->defer = !look_first && defer_ready(kv, op);
     if (s == PMKV_OK)
         s = commit_one(kv, op, class);
+    if (s == PMKV_OK && op->defer && op->candidates == 0)
+        return write_publish(kv, op);
     if (s == PMKV_OK && op->defer && defer_publish(kv, op))
         return PMKV_OK;
     if (s == PMKV_OK && !look_first && write_find_old(kv, op))

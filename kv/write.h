@@ -27,7 +27,8 @@ struct write_op {
     struct manifest manifest; /* what a long value's record holds */
     bool staged;              /* its extents are stored */
     bool skip;                /* a delete of what is not there */
-    bool defer;               /* a put that compares the old key later */
+    bool defer;               /* a put that may compare the old key later */
+    uint32_t candidates;      /* of such a put: slots with its tag, up to 2; old.ref is the one */
     bool conditional;         /* only when the key has the version `expected`; PMKV_ABSENT: none */
     uint64_t expected;
     /* Under the stripe lock: */
