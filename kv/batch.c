@@ -238,15 +238,57 @@ static void run_measure(const struct pmkv *kv, struct batch_run *run)
     }
 }
 
-static void lock_stripes(struct pmkv *kv, const struct batch_run *run, bool lock)
+enum { NO_STRIPE = UINT32_MAX };
+
+/* The stripe of an operation, once of each. */
+static uint32_t stripe_at(const struct batch_run *run, uint32_t i)
 {
-    uint32_t before = UINT32_MAX;
-    for (uint32_t i = 0; i < run->count; i++) {
-        uint32_t stripe = index_stripe(run->ops[i].khash);
-        if (stripe != before)
-            (lock ? index_lock : index_unlock)(kv->index, stripe);
-        before = stripe;
+    uint32_t stripe = index_stripe(run->ops[i].khash);
+    return i > 0 && index_stripe(run->ops[i - 1].khash) == stripe ? NO_STRIPE : stripe;
+}
+
+/* Those of the operations before `end`, and not `but`. */
+static void unlock_stripes(struct pmkv *kv, const struct batch_run *run, uint32_t end, uint32_t but)
+{
+    for (uint32_t i = 0; i < end; i++) {
+        uint32_t stripe = stripe_at(run, i);
+        if (stripe != NO_STRIPE && stripe != but)
+            index_unlock(kv->index, stripe);
     }
+}
+
+/* All but `held`; returns the one that is busy, and then has none. */
+static uint32_t try_stripes(struct pmkv *kv, const struct batch_run *run, uint32_t held)
+{
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t stripe = stripe_at(run, i);
+        if (stripe == NO_STRIPE || stripe == held || index_trylock(kv->index, stripe))
+            continue;
+        unlock_stripes(kv, run, i, held);
+        return stripe;
+    }
+    return NO_STRIPE;
+}
+
+/* Who sleeps with stripes keeps them from the others, who then sleep with theirs: so a batch waits
+ * for one stripe while it has none. When it had no luck it waits for all in their order. */
+static void lock_stripes(struct pmkv *kv, const struct batch_run *run)
+{
+    enum { TRIES = 8 };
+    uint32_t held = NO_STRIPE;
+    for (int tries = 0; tries < TRIES; tries++) {
+        uint32_t busy = try_stripes(kv, run, held);
+        if (busy == NO_STRIPE)
+            return;
+        if (held != NO_STRIPE)
+            index_unlock(kv->index, held);
+        index_lock(kv->index, busy);
+        held = busy;
+    }
+    index_unlock(kv->index, held);
+    for (uint32_t i = 0; i < run->count; i++)
+        if (stripe_at(run, i) != NO_STRIPE)
+            index_lock(kv->index, stripe_at(run, i));
 }
 
 static int run_store(struct pmkv *kv, struct lane *lane, struct batch_run *run)
@@ -348,13 +390,13 @@ static enum pmkv_status run_write(struct pmkv *kv, struct batch_run *run)
         enum pmkv_status s = space_admit(kv, run->bytes, SPACE_PUT);
         if (s)
             return s;
-        lock_stripes(kv, run, true);
+        lock_stripes(kv, run);
         s = run_find_old(kv, run);
         if (s == PMKV_OK)
             s = run_commit(kv, run);
         if (s == PMKV_OK)
             s = run_publish(kv, run);
-        lock_stripes(kv, run, false);
+        unlock_stripes(kv, run, run->count, NO_STRIPE);
         if (s != PMKV_E_FULL || attempt == 8)
             return s;
         run_forget_old(run);

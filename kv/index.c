@@ -140,14 +140,27 @@ uint64_t index_slot_count(const struct index *ix)
     return (uint64_t)sum;
 }
 
+static void stripe_locked(struct index *ix, uint32_t stripe)
+{
+    uint32_t deferral = index_deferral(ix, stripe);
+    if (__builtin_expect(deferral != 0, 0))
+        ix->settle(ix->settle_arg, stripe, deferral);
+}
+
 void index_lock(struct index *ix, uint32_t stripe)
 {
     int rc = pthread_mutex_lock(&ix->stripes[stripe].lock);
     assert(rc == 0);
     (void)rc;
-    uint32_t deferral = index_deferral(ix, stripe);
-    if (__builtin_expect(deferral != 0, 0))
-        ix->settle(ix->settle_arg, stripe, deferral);
+    stripe_locked(ix, stripe);
+}
+
+bool index_trylock(struct index *ix, uint32_t stripe)
+{
+    if (pthread_mutex_trylock(&ix->stripes[stripe].lock) != 0)
+        return false;
+    stripe_locked(ix, stripe);
+    return true;
 }
 
 void index_unlock(struct index *ix, uint32_t stripe)

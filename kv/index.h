@@ -27,9 +27,9 @@
  * answers always hold.
  *
  * Writers hold the stripe lock of the hash (I4) for index_insert, index_replace and index_remove
- * and for searches whose outcome they act on. Lock order: stripes by number, then lanes. While the
- * stripe is locked no slot of it moves, whatever is inserted or removed: a slot_ref stays good
- * until its own slot is replaced or removed, or the stripe unlocked.
+ * and for searches whose outcome they act on. Lock order: stripes by number (or tried), then lanes.
+ * While the stripe is locked no slot of it moves, whatever is inserted or removed: a slot_ref stays
+ * good until its own slot is replaced or removed, or the stripe unlocked.
  *
  * Sized at 4.5 slots a bucket it takes 16 B of DRAM a slot, and 93 to 97 searches in 100 that find
  * end in the first cache line.
@@ -96,6 +96,7 @@ static inline uint32_t index_stripe(uint64_t hash)
     return (uint32_t)(hash & (INDEX_STRIPES - 1));
 }
 void index_lock(struct index *ix, uint32_t stripe);
+bool index_trylock(struct index *ix, uint32_t stripe);
 void index_unlock(struct index *ix, uint32_t stripe);
 /* A stripe may have a deferral, a slot that stands for another one until that is settled (defer.h);
  * the index keeps its number, never 0, and index_lock calls `settle` for a stripe that has one. */

@@ -7,8 +7,8 @@
  * Locks, in the order they may be taken:
  *
  *   clean_lock          one cleaner at a time
- *   index stripes       by number: a key's slot, from before a condition is checked until it is
- *                       published
+ *   index stripes       by number, or tried, with at most one that was waited for: a key's slot,
+ *                       from before a condition is checked until it is published
  *   seal_lock           one sealing at a time; pending entries of sealed segments
  *   save_lock           one snapshot of the lost list at a time
  *   lane->lock          the lane's rows, its segment's pending entries; the meta lane's last

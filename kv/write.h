@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Writing records. A put: lock key - store in row and twins, flushed - one fence - find old while
- * it waits - publish in the index - unlock - return. A delete, a batch and whatever has a
- * condition find the old record first.
+ * Writing records. A put: lock key - store in row and twins, flushed - one fence - publish in the
+ * index - unlock - return; what it replaced is compared later (defer.h). A delete, a batch and
+ * whatever has a condition find the old record first.
  */
 #ifndef PMKV_KV_WRITE_H
 #define PMKV_KV_WRITE_H
