@@ -77,8 +77,9 @@ static void settle(void *store, uint32_t stripe, uint32_t number)
     if (r == FIND_HIT || r == FIND_LOST)
         count_out(kv, d, hash, &old);
     free(old.rebuilt);
+    /* What can't be settled now the next who locks the stripe tries again. */
     if (r == FIND_IO || r == FIND_NOMEM || (r == FIND_NONE && put_back(kv, d, hash, &old)))
-        return;                        /* the next who locks the stripe tries again */
+        return;
     index_defer(kv->index, stripe, 0); /* after the slot is back (D2) */
     atomic_store_explicit(&d->state, then, memory_order_release);
 }
