@@ -421,16 +421,24 @@ static void run_trial(void *arg)
     judge_reopened(t, t->closes ? PMKV_OK : s, spare);
 }
 
+/* One call in so many fails; every one without the variable. */
+static unsigned step_of_calls(void)
+{
+    const char *text = getenv("PMKV_FAIL_EVERY");
+    unsigned long every = text ? strtoul(text, NULL, 10) : 1;
+    return every ? (unsigned)every : 1;
+}
+
 void kit_every_failure_of(const char *name, enum faults_class classes, void (*run)(void *arg),
                           void *arg)
 {
     trial_name = name;
     complaints = 0;
-    unsigned trials = 0, calls = 0;
-    for (bool reached = true; reached; calls += reached) {
+    unsigned trials = 0, calls = 0, every = step_of_calls(), number = 1;
+    for (bool reached = true; reached; calls += reached, number += every) {
         unsigned variants = 1;
         for (unsigned variant = 0; variant < variants && reached; variant++, trials++) {
-            faults_plan(classes, calls + 1, variant);
+            faults_plan(classes, number, variant);
             run(arg);
             reached = faults_report().reached;
             variants = reached ? faults_report().variants : 0;
