@@ -22,11 +22,11 @@
  *   X3  An overflow bucket leaves a chain only when it is empty, and the chain's version is bumped
  *       before the bucket can be used again. A free bucket's slots stay zero; only its control
  *       word links the free list.
+ *   X4  Slots move only in index_grow_step. Insert and remove leave every other slot where it is,
+ *       so that a batch may find all its slots first and change them afterwards.
  *   X5  A slot that is put back bumps its chain's version once it is there: who did not see it does
  *       not settle. Until then the slot that stands for it has the same 36 bits of hash: it is in
  *       the same chain, whatever grows, and matches wherever this one would.
- *   X4  Slots move only in index_grow_step. Insert and remove leave every other slot where it is,
- *       so that a batch may find all its slots first and change them afterwards.
  *
  * Why a negative answer that index_find_settled confirms is true. The reader loads count, version,
  * slots and links, version, count, all with acquire. Suppose a key was there during the whole

@@ -8,6 +8,7 @@
 
 #include "kv/clean.h"
 #include "kv/meta.h"
+#include "support/environment.h"
 
 void script_small(struct crash_run *r)
 {
@@ -178,19 +179,12 @@ void script_repair(struct crash_run *r)
     model_put(&r->model, r->kv, 7, 100);
 }
 
-static unsigned from_environment(const char *name)
-{
-    const char *text = getenv(name);
-    return text ? (unsigned)strtoul(text, NULL, 10) : 0;
-}
-
 void crash_script_run(enum pmkv_geometry geometry, const struct crash_plan *plan)
 {
     struct crash_run r;
-    crash_begin(&r, geometry, plan->seed + 1000 * from_environment("PMKV_CRASH_SEED"));
-    unsigned fewer = from_environment("PMKV_CRASH_EVERY");
-    r.every = plan->every * (fewer ? fewer : 1);
-    r.per_instant = plan->per_instant + from_environment("PMKV_CRASH_MORE");
+    crash_begin(&r, geometry, plan->seed + 1000 * test_from_environment("PMKV_CRASH_SEED", 0));
+    r.every = plan->every * test_from_environment("PMKV_CRASH_EVERY", 1);
+    r.per_instant = plan->per_instant + test_from_environment("PMKV_CRASH_MORE", 0);
     r.again_one_in = plan->again_one_in;
     r.thorough_one_in = plan->thorough_one_in;
     r.fault = plan->fault;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "recovery/errmsg.h"
+#include "support/environment.h"
 
 enum { PAGE = 4096 };
 
@@ -421,20 +422,13 @@ static void run_trial(void *arg)
     judge_reopened(t, t->closes ? PMKV_OK : s, spare);
 }
 
-/* One call in so many fails; every one without the variable. */
-static unsigned step_of_calls(void)
-{
-    const char *text = getenv("PMKV_FAIL_EVERY");
-    unsigned long every = text ? strtoul(text, NULL, 10) : 1;
-    return every ? (unsigned)every : 1;
-}
-
 void kit_every_failure_of(const char *name, enum faults_class classes, void (*run)(void *arg),
                           void *arg)
 {
     trial_name = name;
     complaints = 0;
-    unsigned trials = 0, calls = 0, every = step_of_calls(), number = 1;
+    unsigned trials = 0, calls = 0, number = 1;
+    unsigned every = test_from_environment("PMKV_FAIL_EVERY", 1);
     for (bool reached = true; reached; calls += reached, number += every) {
         unsigned variants = 1;
         for (unsigned variant = 0; variant < variants && reached; variant++, trials++) {

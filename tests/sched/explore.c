@@ -18,6 +18,7 @@
 #include "kv/open.h"
 #include "kv/space.h"
 #include "sched.h"
+#include "support/environment.h"
 
 enum {
     POOL_BYTES = 12 << 20, /* 32 segments and some: two lanes */
@@ -36,12 +37,6 @@ static struct {
     uint64_t seed;
     char where[200];
 } all;
-
-static uint32_t from_environment(const char *name, uint32_t otherwise)
-{
-    const char *text = getenv(name);
-    return text ? (uint32_t)strtoul(text, NULL, 10) : otherwise;
-}
 
 /* --- judging ---------------------------------------------------------------------------------- */
 
@@ -349,7 +344,7 @@ static uint32_t run_bounded(const struct sched_script *script, uint32_t count)
         longest = points[order] > longest ? points[order] : longest;
     }
     run_singles(script, points, orders, stride(singles, count / 2));
-    if (from_environment("PMKV_SCHED_BOUND", 1) > 1)
+    if (test_from_environment("PMKV_SCHED_BOUND", 1) > 1)
         run_pairs(script, points, orders, 1);
     else if (script->pairs && count > all.number)
         run_pairs(script, points, orders, stride(pairs, count - all.number));
@@ -399,11 +394,11 @@ void explore(const struct sched_script *given)
     struct sched_script script = *given;
     const char *only = getenv("PMKV_SCHED_PLAN");
     struct sched_plan plan;
-    uint32_t count = script.schedules * from_environment("PMKV_SCHED_MORE", 1) /
-                     from_environment("PMKV_SCHED_EVERY", 1);
+    uint32_t count = script.schedules * test_from_environment("PMKV_SCHED_MORE", 1) /
+                     test_from_environment("PMKV_SCHED_EVERY", 1);
     double began = seconds();
     script.names = script.names ? script.names : default_names;
-    all.seed = from_environment("PMKV_SCHED_SEED", 1);
+    all.seed = test_from_environment("PMKV_SCHED_SEED", 1);
     signal(SIGABRT, say_plan);
     make_base(&script);
     number_threads(&script);

@@ -97,6 +97,8 @@ void do_take_segment(struct world *w);
 void world_image(struct world *w, bool none);
 
 struct pmkv_options world_options(const struct world *w);
+/* As if the index were as full as it may be: every step of growth splits. */
+void world_index_is_full(struct world *w);
 void world_open(struct world *w);
 void world_close(struct world *w);
 /* Fails the run, or outside of one the test. */

@@ -9,7 +9,6 @@
 
 #include "explore.h"
 #include "kv/defer.h"
-#include "kv/index_impl.h"
 #include "kv/meta.h"
 #include "kv/segment.h"
 
@@ -272,17 +271,11 @@ static void displace_and_scan(struct world *w, unsigned thread)
     }
 }
 
-static void almost_due(struct world *w)
-{
-    struct index *ix = w->kv->index;
-    atomic_store(&ix->slots_about, (int64_t)(count_observe(ix) * 9 / 2 + 9));
-}
-
 Test(sched_defer, a_scan_shows_what_was_displaced)
 {
     explore_twins((struct sched_script){.name = "puts that displace against a scan and growth",
                                         .schedules = 300,
                                         .prepare = one_of_each,
-                                        .arrange = almost_due,
+                                        .arrange = world_index_is_full,
                                         .body = displace_and_scan});
 }

@@ -33,13 +33,6 @@ static void keys_there(struct world *w)
         do_put(w, key, 40);
 }
 
-/* As if the index were as full as it may be: every step of growth splits. */
-static void almost_due(struct world *w)
-{
-    struct index *ix = w->kv->index;
-    atomic_store(&ix->slots_about, (int64_t)(count_observe(ix) * 9 / 2 + 9));
-}
-
 static uint32_t tag_of(const struct world *w, uint32_t key)
 {
     return slot_tag(slot_make(1, 0, key_hash(w->names[key], strlen(w->names[key]))));
@@ -75,7 +68,7 @@ static void explore_growth(const char *name, void (*body)(struct world *w, unsig
                                    .schedules = 400,
                                    .names = first_bucket,
                                    .prepare = keys_there,
-                                   .arrange = almost_due,
+                                   .arrange = world_index_is_full,
                                    .body = body});
 }
 

@@ -11,6 +11,7 @@
 
 #include "crash/place.h"
 #include "explore.h"
+#include "kv/index_impl.h"
 #include "kv/open.h"
 #include "kv/repair.h"
 #include "sched.h"
@@ -62,6 +63,12 @@ void world_open(struct world *w)
     sched_quiet(false);
     expect_ok(s, "open", 0);
     pmkv_set_event_fn(w->kv, count_damage, w);
+}
+
+void world_index_is_full(struct world *w)
+{
+    struct index *ix = w->kv->index;
+    atomic_store(&ix->slots_about, (int64_t)(count_observe(ix) * 9 / 2 + 9));
 }
 
 void world_close(struct world *w)
