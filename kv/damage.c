@@ -114,6 +114,13 @@ bool damage_waits(struct pmkv *kv, uint64_t off)
     return waits;
 }
 
+void row_load_settled(struct pmkv *kv, struct row_ref ref, struct row_image *image)
+{
+    pthread_mutex_lock(&kv->verdict_lock);
+    row_load(&kv->vol, ref, image);
+    pthread_mutex_unlock(&kv->verdict_lock);
+}
+
 void damage_given_up(struct pmkv *kv, uint64_t page_off)
 {
     pthread_mutex_lock(&kv->work_lock);

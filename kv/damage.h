@@ -21,6 +21,11 @@ void damage_found(struct pmkv *kv, enum damage_kind kind, uint64_t off, const ch
 /* Is the page bad, and not repaired yet? */
 bool damage_waits(struct pmkv *kv, uint64_t off);
 
+/* Loads a closed row while none of its pages is being repaired: in between a repair leaves zeros
+ * where the page was, and who reads one page before it and the next one after it sees two that are
+ * bad. Only by such an image may anything be taken for lost. */
+void row_load_settled(struct pmkv *kv, struct row_ref ref, struct row_image *image);
+
 /* No repair can bring back what stood in this page, and that is told: its failed checks are not
  * reported again, poison that hits it is. Its segment is pinned, so that it is not freed before. */
 void damage_given_up(struct pmkv *kv, uint64_t page_off);

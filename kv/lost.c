@@ -449,7 +449,7 @@ bool lost_discover(struct pmkv *kv, struct row_ref ref)
     if (!segment_pin(kv, ref.segment, ref.generation))
         return true;
     if (row_image_init(&image, &kv->vol.layout) == 0) {
-        row_load(&kv->vol, ref, &image);
+        row_load_settled(kv, ref, &image);
         row_decode(&kv->vol, ref, &image);
         d.image = &image;
         bool durable = ref.row < atomic_load(&kv->segments[ref.segment].rows_durable);

@@ -194,10 +194,12 @@ int summary_flush(struct pmkv *kv, uint32_t segment)
 void summary_drop(struct pmkv *kv, uint32_t segment)
 {
     struct segment *s = &kv->segments[segment];
+    pthread_mutex_lock(&kv->seal_lock); /* who walks it has not all parts before him at once */
     lane_lock(kv->meta);
     while (s->part_count > 0)
         meta_drop(kv, s->parts[--s->part_count]);
     lane_unlock(kv->meta);
+    pthread_mutex_unlock(&kv->seal_lock);
 }
 
 int segment_seal(struct pmkv *kv, uint32_t segment)

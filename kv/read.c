@@ -35,7 +35,6 @@ struct row_source {
     struct row_image own, *image;
     bool across[256];  /* page of each chunk: loaded and decoded; layout_compute allows no more */
     bool trust_queue;  /* pages that wait for repair are not touched again */
-    bool passed_over;  /* there was one */
     struct lane *lane; /* locked */
     struct row_buf *buf;
 };
@@ -90,7 +89,6 @@ static void source_load(struct pmkv *kv, struct row_source *src, uint32_t data_p
     report_bad_pages(kv, src, page, bad);
     row_decode_across(&kv->vol, src->ref, src->image, page);
     src->across[page] = true;
-    src->passed_over |= bad != 0;
 }
 
 /* false: part of the range is lost. */
@@ -144,18 +142,22 @@ static enum find_result source_try(struct pmkv *kv, struct row_source *src, stru
     return FIND_HIT;
 }
 
-/* A page that waited for repair may be a good one by now, and needed: without it nothing is lost
- * for that. */
+/* A page that waited for repair may be a good one by now, and needed; one that is being repaired
+ * right now is bad once more, for a moment. Nothing is lost for that: the verdict is by what is
+ * there while nobody repairs. */
 static enum find_result source_record(struct pmkv *kv, struct row_source *src,
                                       struct row_place place, struct log_pos pos,
                                       uint64_t generation, uint8_t **record)
 {
     enum find_result r = source_try(kv, src, place, pos, generation, record);
-    if (r != FIND_LOST || !src->passed_over)
+    if (r != FIND_LOST || src->lane)
         return r;
     src->trust_queue = false;
     memset(src->across, 0, sizeof src->across);
-    return source_try(kv, src, place, pos, generation, record);
+    pthread_mutex_lock(&kv->verdict_lock);
+    r = source_try(kv, src, place, pos, generation, record);
+    pthread_mutex_unlock(&kv->verdict_lock);
+    return r;
 }
 
 /* Rebuilds the record at `pos`. FIND_NONE: the segment is of another generation now. */

@@ -123,6 +123,17 @@ static enum repair_outcome repair_held(struct pmkv *kv, struct row_buf *buf, str
     return r;
 }
 
+/* A slot of twins that no lane has: zeros, unless one took it just now. */
+static enum repair_outcome blank_twin(struct pmkv *kv, uint64_t off)
+{
+    static const _Alignas(64) uint8_t zeros[PAGE_BYTES];
+    pthread_mutex_lock(&kv->twin_lock);
+    /* unreached: a lane has lost its slot, to retirement, and takes this one. */
+    enum repair_outcome r = twin_in_use(kv, off) ? REPAIR_LATER : write_page(kv, off, zeros);
+    pthread_mutex_unlock(&kv->twin_lock);
+    return r;
+}
+
 static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t off)
 {
     _Alignas(64) uint8_t page[PAGE_BYTES] = {0};
@@ -135,7 +146,7 @@ static enum repair_outcome repair_twin(struct pmkv *kv, struct place p, uint64_t
         twin_mark_encode(kv, buf, n, number, off, &mark);
         memcpy(page + PAGE_PAYLOAD_BYTES, &mark, sizeof mark);
     }
-    enum repair_outcome r = write_page(kv, off, page);
+    enum repair_outcome r = lane ? write_page(kv, off, page) : blank_twin(kv, off);
     if (r == REPAIR_DONE && lane)
         buf->bad[number + 1][n / 64] &= ~(1ull << (n % 64));
     if (lane)
@@ -171,9 +182,10 @@ bool row_was_skipped(struct pmkv *kv, struct row_ref ref, const struct row_image
     return true;
 }
 
-/* A closed row: decode, check, write back. */
-static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, struct place p,
-                                         uint64_t off)
+/* Decode, check, write back: under the verdict's lock, so that of two who repair a page the second
+ * finds it good, and does not put zeros where the first has said that all is well. */
+static enum repair_outcome rewrite_closed(struct pmkv *kv, struct row_ref ref, struct place p,
+                                          uint64_t off)
 {
     struct row_image image;
     if (row_image_init(&image, &kv->vol.layout))
@@ -200,6 +212,16 @@ static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, st
             r = medium_in_doubt(kv, off) ? REPAIR_LATER : REPAIR_LOST;
     }
     row_image_free(&image);
+    return r;
+}
+
+/* A closed row. */
+static enum repair_outcome repair_closed(struct pmkv *kv, struct row_ref ref, struct place p,
+                                         uint64_t off)
+{
+    pthread_mutex_lock(&kv->verdict_lock);
+    enum repair_outcome r = rewrite_closed(kv, ref, p, off);
+    pthread_mutex_unlock(&kv->verdict_lock);
     return r;
 }
 

@@ -9,6 +9,7 @@
 
 #include "../recovery/group.h"
 #include "../recovery/media.h"
+#include "damage.h"
 #include "lane.h"
 #include "lost.h"
 #include "segment.h"
@@ -204,7 +205,7 @@ static void row_payload_now(struct pmkv *kv, struct row_ref ref, struct row_imag
         lane_unlock(lane);
         return;
     }
-    row_load(&kv->vol, ref, image);
+    row_load_settled(kv, ref, image);
     if (image->bad_pages)
         row_decode(&kv->vol, ref, image);
     /* unreached: a lost row of the store's own records. */

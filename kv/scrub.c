@@ -127,7 +127,7 @@ static void look_closed_row(struct pmkv *kv, struct row_ref ref, struct row_imag
     const struct layout *l = &kv->vol.layout;
     if (row_holds(&kv->vol, ref))
         return;
-    row_load(&kv->vol, ref, image);
+    row_load_settled(kv, ref, image);
     if (image->bad_pages == 0 || row_was_skipped(kv, ref, image) ||
         !segment_pin(kv, ref.segment, ref.generation))
         return; /* good; or freed meanwhile */
@@ -273,6 +273,37 @@ static void keeper_chores(struct pmkv *kv)
     super_store_counts(kv);
 }
 
+/* A page whose segment is being freed or taken just now waits until that is done: a few writes. */
+enum { REPAIR_ATTEMPTS = 100, REPAIR_PAUSE_NS = 5 * 1000 * 1000 };
+
+static void repair_pause(struct pmkv *kv)
+{
+    pthread_mutex_lock(&kv->work_lock);
+    wait_at_most(&kv->scrub_cond, &kv->work_lock, REPAIR_PAUSE_NS);
+    pthread_mutex_unlock(&kv->work_lock);
+}
+
+static bool evacuation_runs(const struct pmkv *kv)
+{
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
+        if (atomic_load(&kv->segments[i].evacuate) &&
+            atomic_load(&kv->segments[i].state) == SEGMENT_CLEANING)
+            return true;
+    return false;
+}
+
+/* Moves out of rows that were retired, or lost records; what the cleaner's thread is at already is
+ * waited for. */
+static void evacuation_finish(struct pmkv *kv)
+{
+    lanes_leave_evacuated(kv);
+    seal_waiting(kv);
+    if (clean_needed(kv))
+        clean_round(kv);
+    while (evacuation_runs(kv) && !atomic_load(&kv->stopping))
+        repair_pause(kv);
+}
+
 void scrub_run(struct pmkv *kv)
 {
     struct scrub_walk w;
@@ -302,10 +333,7 @@ void scrub_run(struct pmkv *kv)
     }
     bool done = scrub_walk_done(&w);
     scrub_walk_end(&w);
-    lanes_leave_evacuated(kv);
-    seal_waiting(kv);
-    if (clean_needed(kv)) /* rows that were retired or lost records are moved out of */
-        clean_round(kv);
+    evacuation_finish(kv);
     keeper_chores(kv);
     scan_finish(kv, done);
     scan_save(kv);
@@ -464,16 +492,6 @@ enum pmkv_status pmkv_check(struct pmkv *kv, struct pmkv_scan *scan, pmkv_progre
     return s;
 }
 
-/* A page whose segment is being freed or taken just now waits until that is done: a few writes. */
-enum { REPAIR_ATTEMPTS = 20, REPAIR_PAUSE_NS = 5 * 1000 * 1000 };
-
-static void repair_pause(struct pmkv *kv)
-{
-    pthread_mutex_lock(&kv->work_lock);
-    wait_at_most(&kv->scrub_cond, &kv->work_lock, REPAIR_PAUSE_NS);
-    pthread_mutex_unlock(&kv->work_lock);
-}
-
 enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left)
 {
     enum pmkv_status s = handle_enter(kv);
@@ -485,10 +503,7 @@ enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left)
     repair_collect(kv);
     for (int attempt = 1;; attempt++) {
         waiting = repair_pending(kv);
-        lanes_leave_evacuated(kv);
-        seal_waiting(kv);
-        if (clean_needed(kv))
-            clean_round(kv);
+        evacuation_finish(kv);
         if (waiting == 0 || atomic_load(&kv->unavailable) || attempt == REPAIR_ATTEMPTS)
             break;
         repair_pause(kv);

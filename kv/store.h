@@ -11,7 +11,9 @@
  *                       from before a condition is checked until it is published
  *   seal_lock           one sealing at a time; pending entries of sealed segments
  *   save_lock           one snapshot of the lost list at a time
+ *   verdict_lock        a closed row is repaired, or judged: no verdict from a half repaired page
  *   lane->lock          the lane's rows, its segment's pending entries; the meta lane's last
+ *   twin_lock           which slot of twins is whose, where it changes
  *   segments_lock       segment states, the free and ready lists
  *   header_lock         header lines on the medium
  *   super_lock          the superblock, the counter's ceiling
@@ -264,7 +266,7 @@ struct pmkv {
     uint64_t lost_version;
     struct log_pos scan_pos; /* meta record of the scan state */
 
-    pthread_mutex_t repair_lock;
+    pthread_mutex_t twin_lock, verdict_lock, repair_lock;
     struct {
         uint64_t media_errors, pages_rebuilt, pages_repaired, pages_retired, records_lost;
     } life;                 /* since the pool was made; work_lock */

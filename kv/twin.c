@@ -86,12 +86,13 @@ static int twin_next(struct pmkv *kv, struct twin_walk *w, uint64_t *off, uint32
     }
 }
 
-static bool slot_in_use(struct pmkv *kv, uint64_t off)
+bool twin_in_use(struct pmkv *kv, uint64_t off)
 {
+    uint64_t bytes = (uint64_t)kv->vol.layout.row_pages * PAGE_BYTES;
     for (uint32_t i = 0; i < kv->lane_count + 2; i++)
         for (uint32_t set = 0; set < LANE_SETS; set++)
             for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++)
-                if (kv->lanes[i].rows[set].twin_off[t] == off)
+                if (off - kv->lanes[i].rows[set].twin_off[t] < bytes)
                     return true;
     return false;
 }
@@ -161,7 +162,7 @@ static int twin_take(struct pmkv *kv, struct row_buf *buf, uint32_t t, int64_t s
         int rc = twin_next(kv, &w, &off, &column);
         if (rc)
             return rc;
-    } while (column == other || slot_in_use(kv, off) ||
+    } while (column == other || twin_in_use(kv, off) ||
              (segment >= 0 && same_array(kv, off, (uint32_t)segment)));
     buf->twin_off[t] = off;
     return 0;
@@ -202,7 +203,9 @@ int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment)
     for (uint32_t t = 0; t < m; t++) {
         if (buf->twin_off[t] == 0 || !slot_retired(kv, buf->twin_off[t]))
             continue;
+        pthread_mutex_lock(&kv->twin_lock);
         int rc = twin_take(kv, buf, t, segment);
+        pthread_mutex_unlock(&kv->twin_lock);
         if (rc)
             return rc;
     }
