@@ -84,33 +84,38 @@ static bool drop_tombstone(struct pmkv *kv, const struct entry *e, struct log_po
     return gone;
 }
 
-enum named { NAMED, NOT_NAMED, LOOK_AGAIN };
+/* Does a slot name the place? UNCOUNTED: none does, and of those with its tag no count changes any
+ * more (older_adjust). */
+enum named { NAMED, NOT_NAMED, UNCOUNTED, LOOK_AGAIN };
 
 static enum named look_for_name(struct pmkv *kv, uint64_t hash, struct log_pos pos)
 {
     struct index_find f;
     struct slot_ref ref;
-    bool met_tag = false;
+    bool met_tag = false, counted = false;
     index_find_begin(kv->index, hash, &f);
     while (index_find_next(&f, &ref)) {
         if (slot_position(ref.slot) == pos.v)
             return NAMED;
         met_tag = true;
+        counted |= slot_older(ref.slot) < SLOT_OLDER_MAX;
     }
     if (met_tag && defer_is_open(kv, hash)) /* D3; what can't be settled may be named again */
         return defer_settle(kv, hash) ? LOOK_AGAIN : NAMED;
-    return index_find_settled(&f) ? NOT_NAMED : LOOK_AGAIN;
+    if (!index_find_settled(&f))
+        return LOOK_AGAIN;
+    return met_tag && !counted ? UNCOUNTED : NOT_NAMED;
 }
 
-/* Does a slot name this place? Without a lock, as a reader looks: where a writer may change that,
- * the one who acts on it looks again. A place that no slot names stays so. */
-static bool entry_is_live(struct pmkv *kv, const struct entry *e, struct log_pos pos)
+/* Without a lock, as a reader looks: where a writer may change that, the one who acts on it looks
+ * again. A place that no slot names stays so. */
+static enum named entry_named(struct pmkv *kv, const struct entry *e, struct log_pos pos)
 {
     enum named named;
     do
         named = look_for_name(kv, e->hash, pos);
     while (named == LOOK_AGAIN);
-    return named == NAMED;
+    return named;
 }
 
 /* The record is where and what its entry says, and good: the one copy out of the pool that most
@@ -152,7 +157,7 @@ static int clean_hard_entry(struct cleaning *c, struct victim *v, const struct e
             return copy_tombstone(c, v, e, pos);
         /* damage is never copied forward (I6): it is entered as lost */
         lost_discover(kv, (struct row_ref){v->segment, place.row, v->generation});
-        return entry_is_live(kv, e, pos) ? -EAGAIN : 0;
+        return entry_named(kv, e, pos) == NAMED ? -EAGAIN : 0;
     case FIND_NOMEM:
         return -ENOMEM;
     default:
@@ -167,14 +172,15 @@ static struct row_place entry_place(const struct pmkv *kv, const struct victim *
                               (uint32_t)(e->start % row_payload(kv))};
 }
 
-static int clean_entry(struct cleaning *c, struct victim *v, const struct entry *e, bool live)
+static int clean_entry(struct cleaning *c, struct victim *v, const struct entry *e,
+                       enum named named)
 {
     struct row_place place = entry_place(c->kv, v, e);
     struct log_pos pos = pos_make(&c->kv->shape, place);
     if (e->type == RECORD_META)
         return move_meta(c, e, pos);
-    if (!live)
-        return record_is_version(e->type) ? note_gone(c, v, e, pos) : 0;
+    if (named != NAMED)
+        return named != UNCOUNTED && record_is_version(e->type) ? note_gone(c, v, e, pos) : 0;
     if (e->type == RECORD_TOMBSTONE && drop_tombstone(c->kv, e, pos))
         return 0;
     uint64_t khash;
@@ -185,22 +191,33 @@ static int clean_entry(struct cleaning *c, struct victim *v, const struct entry 
 
 /* --- a victim --------------------------------------------------------------------------------- */
 
-static int keep_entry(void *arg, const struct entry *e)
+/* Of a segment without a summary that can be had: read from its rows. */
+static int scanned_entries(struct pmkv *kv, uint32_t segment, struct summary_part **parts,
+                           uint32_t *count)
 {
-    return entries_add(arg, e);
+    struct entries list = {0};
+    *count = 0;
+    *parts = calloc(1, sizeof **parts);
+    int rc = *parts ? segment_scan(kv, segment, &list) : -ENOMEM;
+    if (rc) {
+        entries_free(&list);
+        free(*parts);
+        return rc;
+    }
+    *count = 1;
+    **parts = (struct summary_part){list.bytes, {.bytes = list.bytes, .used = list.used}};
+    return 0;
 }
 
-static int victim_entries(struct pmkv *kv, struct victim *v, struct entries *list)
+static int victim_entries(struct pmkv *kv, struct victim *v, struct summary_part **parts,
+                          uint32_t *count)
 {
     v->scanned = false;
     if (kv->segments[v->segment].kind == KIND_META)
-        return segment_scan(kv, v->segment, list);
-    int rc = summary_foreach(kv, v->segment, keep_entry, list);
-    if (rc != -EIO)
-        return rc;
-    v->scanned = true;
-    entries_clear(list);
-    return segment_scan(kv, v->segment, list);
+        return scanned_entries(kv, v->segment, parts, count);
+    int rc = summary_parts_read(kv, v->segment, parts, count);
+    v->scanned = rc == -EIO;
+    return v->scanned ? scanned_entries(kv, v->segment, parts, count) : rc;
 }
 
 /* The buckets of a few entries are asked for, then the records under them, then they are dealt
@@ -208,35 +225,49 @@ static int victim_entries(struct pmkv *kv, struct victim *v, struct entries *lis
 static int clean_some(struct cleaning *c, struct victim *v, const struct entry *some,
                       uint32_t count)
 {
-    bool live[CLEAN_AHEAD];
+    enum named named[CLEAN_AHEAD] = {0};
     int rc = 0;
     for (uint32_t i = 0; i < count; i++)
         index_prefetch(c->kv->index, some[i].hash);
     for (uint32_t i = 0; i < count; i++) {
         struct row_place place = entry_place(c->kv, v, &some[i]);
-        live[i] = some[i].type != RECORD_META &&
-                  entry_is_live(c->kv, &some[i], pos_make(&c->kv->shape, place));
-        if (live[i])
+        if (some[i].type == RECORD_META)
+            continue;
+        named[i] = entry_named(c->kv, &some[i], pos_make(&c->kv->shape, place));
+        if (named[i] == NAMED)
             prefetch_record(c->kv, place, GROUP_BYTES);
     }
     for (uint32_t i = 0; i < count && rc == 0; i++)
-        rc = clean_entry(c, v, &some[i], live[i]);
+        rc = clean_entry(c, v, &some[i], named[i]);
+    return rc;
+}
+
+static int clean_part(struct cleaning *c, struct victim *v, struct entries_reader *r)
+{
+    int rc = 0;
+    for (int more = 1; rc == 0 && more == 1;) {
+        struct entry some[CLEAN_AHEAD];
+        uint32_t count = 0;
+        while (count < CLEAN_AHEAD && (more = entries_next(r, &some[count])) == 1)
+            count++;
+        rc = clean_some(c, v, some, count);
+        /* unreached: a part that holds is as part_take made it. */
+        if (more < 0)
+            rc = -EAGAIN;
+    }
     return rc;
 }
 
 static int clean_victim(struct cleaning *c, struct victim *v)
 {
-    struct entries list = {0};
-    int rc = victim_entries(c->kv, v, &list);
-    struct entries_reader r = {.bytes = list.bytes, .used = list.used};
-    for (bool more = true; rc == 0 && more;) {
-        struct entry some[CLEAN_AHEAD];
-        uint32_t count = 0;
-        while (count < CLEAN_AHEAD && (more = entries_next(&r, &some[count]) == 1))
-            count++;
-        rc = clean_some(c, v, some, count);
-    }
-    entries_free(&list);
+    struct summary_part *parts;
+    uint32_t count;
+    int rc = victim_entries(c->kv, v, &parts, &count);
+    if (rc)
+        return rc;
+    for (uint32_t i = 0; i < count && rc == 0; i++)
+        rc = clean_part(c, v, &parts[i].entries);
+    summary_parts_free(parts, count);
     return rc;
 }
 
@@ -398,6 +429,8 @@ uint32_t clean_round(struct pmkv *kv)
     while (c.record && clean_next(&c))
         ;
     int rc = end_victims(&c, publish_moves(&c), true);
+    while (clean_help(kv))
+        ;
     for (uint32_t i = 0; i < VICTIMS_AT_ONCE; i++)
         victim_free(&c.victims[i]);
     free(c.record);

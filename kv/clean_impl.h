@@ -3,7 +3,7 @@
 
 /*
  * The parts of the cleaner: clean.c walks through victims and ends them, clean_move.c copies what
- * counts and publishes it, clean_pick.c chooses.
+ * counts and publishes it, clean_count.c counts versions, clean_pick.c chooses.
  *
  * Victims form a queue: a victim is ended as soon as the row with the last of its survivors is
  * closed and published, so that room comes in pieces of one segment and no row is closed before it
@@ -62,16 +62,26 @@ struct cleaning {
 
 /* --- clean_move.c ----------------------------------------------------------------------------- */
 
+/* Room in a list for one more; NULL: no memory, the list stands. */
+void *list_grow(void *list, uint32_t count, uint32_t *room, size_t each);
+/* Keeps a key; where it is in the arena to *at. */
+bool arena_keep(struct victim *v, const void *key, uint32_t bytes, size_t *at);
+
 /* Step 2: appends the record to the cleaner's row; `khash` is hash64 of its key. */
 int copy_record(struct cleaning *c, struct victim *v, const struct entry *e, const uint8_t *record,
                 uint64_t khash, struct log_pos from);
 /* Steps 3 and 4, for all that was copied. */
 int publish_moves(struct cleaning *c);
+void victim_free(struct victim *v);
+
+/* --- clean_count.c ---------------------------------------------------------------------------- */
+
 /* Remembers a dead put, for step 6. 0 or -ENOMEM. */
 int note_gone(struct cleaning *c, struct victim *v, const struct entry *e, struct log_pos pos);
-/* Step 6. */
+/* I8: adds to the older count of the key's slot; a tombstone without older versions goes. */
+void older_adjust(struct pmkv *kv, const uint8_t *key, uint32_t key_bytes, uint64_t hash, int by);
+/* Step 6, or leaves it to clean_help. */
 void count_versions(struct pmkv *kv, struct victim *v);
-void victim_free(struct victim *v);
 
 /* --- clean_pick.c ----------------------------------------------------------------------------- */
 

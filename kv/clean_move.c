@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Steps 2 to 4 and 6 of the cleaner: copying, publishing, counting versions. */
+/* Steps 2 to 4 of the cleaner: copying and publishing. */
 #include "clean_impl.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-static void *grow(void *list, uint32_t count, uint32_t *room, size_t each)
+void *list_grow(void *list, uint32_t count, uint32_t *room, size_t each)
 {
     if (count < *room)
         return list;
@@ -25,7 +25,7 @@ static void *grow(void *list, uint32_t count, uint32_t *room, size_t each)
     return bigger;
 }
 
-static bool arena_keep(struct victim *v, const void *key, uint32_t bytes, size_t *at)
+bool arena_keep(struct victim *v, const void *key, uint32_t bytes, size_t *at)
 {
     if (v->arena_room - v->arena_used < bytes) {
         size_t room = (v->arena_room + bytes) * 2 + 4096;
@@ -50,71 +50,50 @@ void victim_free(struct victim *v)
 
 /* --- step 4: publishing ----------------------------------------------------------------------- */
 
-/* A count at its most stays there (I8): nobody needs to know whose it is, and of keys that are
- * written over and over the most are. Without the lock, a guess. */
-static bool counts_stay(struct pmkv *kv, uint64_t hash)
-{
-    struct index_find f;
-    struct slot_ref ref;
-    index_find_begin(kv->index, hash, &f);
-    while (index_find_next(&f, &ref))
-        if (slot_older(ref.slot) < SLOT_OLDER_MAX)
-            return false;
-    return true;
-}
-
-/* I8: adds to the older count of the key's slot; a tombstone without older versions goes. */
-static void older_adjust(struct pmkv *kv, const uint8_t *key, uint32_t key_bytes, uint64_t hash,
-                         int by)
-{
-    struct found f = {0};
-    uint32_t stripe = index_stripe(hash);
-    index_lock(kv->index, stripe);
-    enum find_result r = FIND_NONE;
-    if (!counts_stay(kv, hash))
-        r = find_key(kv, key, key_bytes, hash, true, &f);
-    if (r == FIND_HIT || r == FIND_LOST) {
-        uint32_t older = slot_older(f.ref.slot);
-        if (older < SLOT_OLDER_MAX && (by > 0 || older > 0))
-            older = (uint32_t)((int)older + by);
-        if (r == FIND_HIT && f.h.type == RECORD_TOMBSTONE && older == 0) {
-            index_remove(kv->index, &f.ref);
-            live_add(kv, pos_place(&kv->shape, f.pos).segment,
-                     -(int64_t)units_of(record_packed(f.h.key_bytes, f.h.value_bytes)));
-        } else {
-            uint64_t pos = slot_position(f.ref.slot);
-            index_replace(kv->index, &f.ref, slot_with(f.ref.slot, pos, older));
-        }
-    }
-    index_unlock(kv->index, stripe);
-    free(f.rebuilt);
-}
-
 static void publish_move(struct pmkv *kv, const struct victim *v, struct move *m)
 {
     struct slot_ref ref;
-    uint32_t to = pos_place(&kv->shape, m->to).segment;
     index_lock(kv->index, index_stripe(m->hash));
     bool current = index_find_position(kv->index, m->hash, m->from.v, &ref);
-    if (current) { /* I6: only if nobody wrote the key meanwhile */
+    if (current) /* I6: only if nobody wrote the key meanwhile */
         index_replace(kv->index, &ref, slot_with(ref.slot, m->to.v, slot_older(ref.slot)));
-        segment_live_add(kv, to, m->units);
-        segment_live_add(kv, v->segment, -(int64_t)m->units);
-    }
     index_unlock(kv->index, index_stripe(m->hash));
     m->current = current;
     if (!current && record_is_version(m->type))
         older_adjust(kv, v->arena + m->key_at, m->key_bytes, m->hash, 1);
-    record_published(&kv->segments[to]);
+}
+
+/* Those from `first` on went to one segment: it is accounted for once. Until then the segment is
+ * nobody's victim (I5), and nobody else asks what counts in it. */
+static void account(struct pmkv *kv, const struct victim *v, uint32_t first)
+{
+    int64_t units = 0;
+    for (uint32_t i = first; i < v->published; i++)
+        units += v->moves[i].current ? v->moves[i].units : 0;
+    if (first == v->published)
+        return;
+    uint32_t to = pos_place(&kv->shape, v->moves[first].to).segment;
+    segment_live_add(kv, to, units);
+    segment_live_add(kv, v->segment, -units);
+    records_published(&kv->segments[to], v->published - first);
 }
 
 static void publish_of(struct pmkv *kv, struct victim *v)
 {
+    uint32_t first = v->published, to = UINT32_MAX;
     for (; v->published < v->move_count; v->published++) {
+        struct move *m = &v->moves[v->published];
+        uint32_t segment = pos_place(&kv->shape, m->to).segment;
+        if (segment != to) {
+            account(kv, v, first);
+            first = v->published;
+            to = segment;
+        }
         if (v->published + CLEAN_AHEAD < v->move_count)
-            index_prefetch_insert(kv->index, v->moves[v->published + CLEAN_AHEAD].hash);
-        publish_move(kv, v, &v->moves[v->published]);
+            index_prefetch_insert(kv->index, m[CLEAN_AHEAD].hash);
+        publish_move(kv, v, m);
     }
+    account(kv, v, first);
 }
 
 static bool moves_pending(const struct cleaning *c)
@@ -164,7 +143,7 @@ int copy_record(struct cleaning *c, struct victim *v, const struct entry *e, con
     struct move m = {.hash = e->hash, .from = from, .type = h.type, .key_bytes = h.key_bytes};
     uint64_t need = record_packed(h.key_bytes, h.value_bytes);
     m.units = (uint32_t)units_of(need);
-    void *moves = grow(v->moves, v->move_count, &v->move_room, sizeof m);
+    void *moves = list_grow(v->moves, v->move_count, &v->move_room, sizeof m);
     if (moves)
         v->moves = moves;
     if (!moves || !arena_keep(v, key, h.key_bytes, &m.key_at))
@@ -183,58 +162,4 @@ int copy_record(struct cleaning *c, struct victim *v, const struct entry *e, con
     if (rc == 0)
         v->moves[v->move_count++] = m;
     return rc;
-}
-
-/* --- step 6: counting versions ---------------------------------------------------------------- */
-
-int note_gone(struct cleaning *c, struct victim *v, const struct entry *e, struct log_pos pos)
-{
-    struct gone g = {.hash = e->hash, .key_bytes = e->key_bytes};
-    const uint8_t *key = e->key;
-    uint8_t *record = NULL;
-    if (e->kept_bytes < e->key_bytes) { /* the whole key is needed: it is compared in full */
-        if (read_record(c->kv, pos, v->generation, &record) != FIND_HIT)
-            return 0; /* the count stays too high, which keeps a tombstone until the next open */
-        key = record + RECORD_HEADER_BYTES;
-    }
-    void *list = grow(v->gone, v->gone_count, &v->gone_room, sizeof g);
-    bool kept = list && arena_keep(v, key, e->key_bytes, &g.key_at);
-    free(record);
-    if (list)
-        v->gone = list;
-    if (kept)
-        v->gone[v->gone_count++] = g;
-    return 0;
-}
-
-static void count_gone(struct pmkv *kv, const struct victim *v)
-{
-    for (uint32_t i = 0; i < v->gone_count;) {
-        uint32_t end = v->gone_count - i < CLEAN_AHEAD ? v->gone_count : i + CLEAN_AHEAD;
-        for (uint32_t k = i; k < end; k++)
-            index_prefetch_insert(kv->index, v->gone[k].hash);
-        for (uint32_t k = i; k < end; k++)
-            if (!counts_stay(kv, v->gone[k].hash))
-                find_prefetch(kv, v->gone[k].hash, RECORD_HEADER_BYTES + v->gone[k].key_bytes);
-        for (; i < end; i++)
-            older_adjust(kv, v->arena + v->gone[i].key_at, v->gone[i].key_bytes, v->gone[i].hash,
-                         -1);
-    }
-}
-
-/* I8, exactly: a count goes down only for a version whose segment was freed. A victim that was not,
- * since its cleaning or its end failed, keeps its dead versions, and those that were moved out of
- * it stay there as well. */
-void count_versions(struct pmkv *kv, struct victim *v)
-{
-    if (atomic_load(&kv->segments[v->segment].generation) != v->generation)
-        count_gone(kv, v);
-    else
-        for (uint32_t i = 0; i < v->published; i++) {
-            const struct move *m = &v->moves[i];
-            if (m->current && record_is_version(m->type))
-                older_adjust(kv, v->arena + m->key_at, m->key_bytes, m->hash, 1);
-        }
-    v->move_count = v->published = v->gone_count = 0;
-    v->arena_used = 0;
 }

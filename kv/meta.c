@@ -235,16 +235,25 @@ bool seal_unfinished(struct pmkv *kv)
     return false;
 }
 
+/* false: too short to be a part. */
+static bool part_reader(const uint8_t *bytes, uint32_t used, struct entries_reader *r)
+{
+    struct summary_base base;
+    if (used < sizeof base)
+        return false;
+    memcpy(&base, bytes, sizeof base);
+    *r = (struct entries_reader){
+        .bytes = bytes + sizeof base, .used = used - sizeof base, .last = base.before};
+    return true;
+}
+
 int summary_part_foreach(const uint8_t *bytes, uint32_t used,
                          int (*fn)(void *arg, const struct entry *e), void *arg)
 {
-    struct summary_base base;
+    struct entries_reader r;
     struct entry e;
-    if (used < sizeof base)
+    if (!part_reader(bytes, used, &r))
         return -EIO;
-    memcpy(&base, bytes, sizeof base);
-    struct entries_reader r = {
-        .bytes = bytes + sizeof base, .used = used - sizeof base, .last = base.before};
     int more, rc = 0;
     while ((more = entries_next(&r, &e)) == 1 && rc == 0)
         rc = fn(arg, &e);
@@ -269,6 +278,17 @@ static enum find_result part_read(struct pmkv *kv, struct segment *s, uint32_t i
     return FIND_LOST;
 }
 
+/* 0; or why part `i` is not to be had. */
+static int part_read_or_fail(struct pmkv *kv, uint32_t segment, uint32_t i, uint8_t **record)
+{
+    enum find_result r = part_read(kv, &kv->segments[segment], i, record);
+    if (r == FIND_HIT)
+        return 0;
+    return r == FIND_NOMEM
+               ? err_fact(-ENOMEM, "no memory to read a summary")
+               : err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i, segment);
+}
+
 static int parts_foreach(struct pmkv *kv, uint32_t segment,
                          int (*fn)(void *arg, const struct entry *e), void *arg)
 {
@@ -276,18 +296,50 @@ static int parts_foreach(struct pmkv *kv, uint32_t segment,
     int rc = 0;
     for (uint32_t i = 0; i < s->part_count && rc == 0; i++) {
         uint8_t *record;
-        enum find_result r = part_read(kv, s, i, &record);
-        if (r != FIND_HIT)
-            return r == FIND_NOMEM
-                       ? err_fact(-ENOMEM, "no memory to read a summary")
-                       : err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i,
-                                  segment);
+        rc = part_read_or_fail(kv, segment, i, &record);
+        if (rc)
+            return rc;
         struct record_header h;
         memcpy(&h, record, sizeof h);
         rc = summary_part_foreach(record + sizeof h + h.key_bytes, h.value_bytes, fn, arg);
         free(record);
     }
     return rc;
+}
+
+int summary_parts_read(struct pmkv *kv, uint32_t segment, struct summary_part **parts,
+                       uint32_t *count)
+{
+    struct segment *s = &kv->segments[segment];
+    int rc = 0;
+    *count = 0;
+    pthread_mutex_lock(&kv->seal_lock);
+    *parts = calloc(s->part_count + 1, sizeof **parts);
+    if (!*parts)
+        rc = err_fact(-ENOMEM, "no memory to read a summary");
+    while (rc == 0 && *count < s->part_count) {
+        struct summary_part *part = &(*parts)[*count];
+        rc = part_read_or_fail(kv, segment, *count, &part->record);
+        if (rc)
+            break;
+        struct record_header h;
+        memcpy(&h, part->record, sizeof h);
+        (*count)++;
+        /* unreached: a part that holds is as part_take made it. */
+        if (!part_reader(part->record + sizeof h + h.key_bytes, h.value_bytes, &part->entries))
+            rc = -EIO;
+    }
+    pthread_mutex_unlock(&kv->seal_lock);
+    if (rc)
+        summary_parts_free(*parts, *count);
+    return rc;
+}
+
+void summary_parts_free(struct summary_part *parts, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        free(parts[i].record);
+    free(parts);
 }
 
 int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, const struct entry *e),

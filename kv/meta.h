@@ -68,6 +68,17 @@ void summary_drop(struct pmkv *kv, uint32_t segment);
 int summary_foreach(struct pmkv *kv, uint32_t segment, int (*fn)(void *arg, const struct entry *e),
                     void *arg);
 
+/* A part of a summary as it was stored; its entries are read from `entries`. */
+struct summary_part {
+    uint8_t *record; /* owned: malloc; keys of entries point into it */
+    struct entries_reader entries;
+};
+/* All parts of a segment that is sealed and summed up, for who has no use for a walk under its
+ * locks. 0, and *parts to be freed by summary_parts_free; else as summary_foreach. */
+int summary_parts_read(struct pmkv *kv, uint32_t segment, struct summary_part **parts,
+                       uint32_t *count);
+void summary_parts_free(struct summary_part *parts, uint32_t count);
+
 /* Saves the scan state. */
 int scan_save(struct pmkv *kv);
 

@@ -77,10 +77,10 @@ bool space_is_low(const struct pmkv *kv)
 /* --- pacing ----------------------------------------------------------------------------------- */
 
 /* A put of PACE_BYTES waits PACE_NS when half of the room that the cleaner keeps is used up: about
- * what the cleaner needs to make as much room. A thread that owes OWED_NS offers its processor to
- * others until the time is up. One that was left without for CROWDED_NS has too few of them around:
- * it sleeps, when it owes what is worth the two switches of threads, and tries again after some
- * sleeps, twice as many each time. */
+ * what the cleaner needs to make as much room. A thread that owes OWED_NS helps the cleaner, and
+ * when it has left nothing to others offers its processor to them, until the time is up. One that
+ * was left without for CROWDED_NS has too few of them around: it sleeps, when it owes what is worth
+ * the two switches of threads, and tries again after some sleeps, twice as many each time. */
 enum {
     PACE_NS = 1000,
     PACE_BYTES = 256,
@@ -124,23 +124,24 @@ static void offer(struct debt *debt, int64_t until)
     }
 }
 
-static __attribute__((noinline)) void pay(struct debt *debt)
+static __attribute__((noinline)) void pay(struct pmkv *kv, struct debt *debt)
 {
     int64_t ns = debt->ns < PAUSE_MOST_NS ? debt->ns : PAUSE_MOST_NS;
-    struct timespec t = {.tv_nsec = (long)ns};
-    int64_t from = clock_ns();
-    if (debt->sleeps > 0) {
-        nanosleep(&t, NULL);
+    int64_t from = clock_ns(), until = from + ns, left = ns;
+    while (left > 0 && clean_help(kv))
+        left = until - clock_ns();
+    if (left > 0 && debt->sleeps > 0) {
+        nanosleep(&(struct timespec){.tv_nsec = (long)left}, NULL);
         debt->sleeps--;
-    } else {
-        offer(debt, from + ns);
+    } else if (left > 0) {
+        offer(debt, until);
     }
     debt->ns -= clock_ns() - from;
     if (debt->ns < -PAUSE_MOST_NS)
         debt->ns = -PAUSE_MOST_NS;
 }
 
-static void pace(const struct pmkv *kv, uint64_t bytes, int64_t room)
+static void pace(struct pmkv *kv, uint64_t bytes, int64_t room)
 {
     static _Thread_local struct debt debt;
     int64_t most = space_target(kv) - kv->reserve_segments;
@@ -149,7 +150,7 @@ static void pace(const struct pmkv *kv, uint64_t bytes, int64_t room)
     double x = (double)(most - room) / (double)room;
     debt.ns += (int64_t)(x * x * PACE_NS / PACE_BYTES * (double)bytes);
     if (debt.ns >= (debt.sleeps > 0 ? SLEEP_NS : OWED_NS))
-        pay(&debt);
+        pay(kv, &debt);
 }
 
 /* --- waiting ---------------------------------------------------------------------------------- */

@@ -81,10 +81,10 @@ enum pmkv_status options_take(const struct pmkv_options *given, struct pmkv_opti
 
 static void init_locks(struct pmkv *kv)
 {
-    pthread_mutex_t *const locks[] = {&kv->clean_lock,   &kv->header_lock, &kv->segments_lock,
-                                      &kv->super_lock,   &kv->seal_lock,   &kv->lost_lock,
-                                      &kv->verdict_lock, &kv->repair_lock, &kv->work_lock,
-                                      &kv->event_lock,   &kv->save_lock,   &kv->twin_lock};
+    pthread_mutex_t *const locks[] = {
+        &kv->clean_lock, &kv->header_lock,  &kv->segments_lock, &kv->super_lock, &kv->seal_lock,
+        &kv->lost_lock,  &kv->verdict_lock, &kv->repair_lock,   &kv->work_lock,  &kv->event_lock,
+        &kv->save_lock,  &kv->twin_lock,    &kv->gone_lock};
     pthread_cond_t *const conds[] = {&kv->space_cond, &kv->cleaner_cond, &kv->work_cond,
                                      &kv->scrub_cond};
     for (size_t i = 0; i < sizeof locks / sizeof *locks; i++)

@@ -18,7 +18,7 @@
  *   header_lock         header lines on the medium
  *   super_lock          the superblock, the counter's ceiling
  *   repair_lock         one recovery write at a time
- *   join's, lost_lock, work_lock, event_lock: leaves
+ *   join's, gone_lock, lost_lock, work_lock, event_lock: leaves
  *
  * Who may run beside whom: readers beside everything; writers of different stripes and lanes beside
  * each other; the cleaner, the scrubber and repair beside all of them, one of each.
@@ -247,6 +247,9 @@ struct pmkv {
     bool cleaner_wanted;
     pthread_cond_t cleaner_cond;
     pthread_mutex_t clean_lock; /* one cleaner at a time */
+    pthread_mutex_t gone_lock;
+    struct gone_list *gone; /* dead puts of freed segments, to be counted (clean_count.c) */
+    _Atomic uint32_t gone_waiting;
 
     pthread_mutex_t super_lock;
     struct superblock super;
@@ -358,9 +361,13 @@ static inline void count64(_Atomic uint64_t *counter, uint64_t delta)
 }
 
 /* I5: a record is in the index, or never will be. */
+static inline void records_published(struct segment *s, uint32_t count)
+{
+    atomic_fetch_add_explicit(&s->published, count, memory_order_release);
+}
 static inline void record_published(struct segment *s)
 {
-    atomic_fetch_add_explicit(&s->published, 1, memory_order_release);
+    records_published(s, 1);
 }
 /* Of a segment that no lane writes any more: nothing is on its way to the index. */
 static inline bool segment_published(const struct segment *s)
