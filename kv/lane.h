@@ -163,9 +163,9 @@ uint32_t twin_slots(const struct pmkv *kv); /* per twin segment */
 int twin_refresh(struct pmkv *kv, struct row_buf *buf, uint32_t segment);
 /* Is a twin of the lane in the array of `segment`, where columns share loss units with it? */
 bool twins_too_near(const struct pmkv *kv, const struct lane *lane, int64_t segment);
-/* The lane and set that own the twin page at `off`, locked; NULL: none does. */
-/* Is a page of a slot that a lane writes its rows' twins to? Under twin_lock. */
+/* Is the page at `off` in a slot that a lane has for its rows' twins? Under twin_lock. */
 bool twin_in_use(struct pmkv *kv, uint64_t off);
+/* The lane and set that own the twin page at `off`, locked; NULL: none does. */
 struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uint32_t *number,
                         uint32_t *page);
 

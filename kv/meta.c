@@ -247,17 +247,21 @@ static bool part_reader(const uint8_t *bytes, uint32_t used, struct entries_read
     return true;
 }
 
+static int entries_foreach(struct entries_reader *r, int (*fn)(void *arg, const struct entry *e),
+                           void *arg)
+{
+    struct entry e;
+    int more, rc = 0;
+    while ((more = entries_next(r, &e)) == 1 && rc == 0)
+        rc = fn(arg, &e);
+    return more < 0 ? -EIO : rc;
+}
+
 int summary_part_foreach(const uint8_t *bytes, uint32_t used,
                          int (*fn)(void *arg, const struct entry *e), void *arg)
 {
     struct entries_reader r;
-    struct entry e;
-    if (!part_reader(bytes, used, &r))
-        return -EIO;
-    int more, rc = 0;
-    while ((more = entries_next(&r, &e)) == 1 && rc == 0)
-        rc = fn(arg, &e);
-    return more < 0 ? -EIO : rc;
+    return part_reader(bytes, used, &r) ? entries_foreach(&r, fn, arg) : -EIO;
 }
 
 /* The cleaner may move a part between the look and the read: look again then. */
@@ -279,30 +283,37 @@ static enum find_result part_read(struct pmkv *kv, struct segment *s, uint32_t i
 }
 
 /* 0; or why part `i` is not to be had. */
-static int part_read_or_fail(struct pmkv *kv, uint32_t segment, uint32_t i, uint8_t **record)
+static int part_open(struct pmkv *kv, uint32_t segment, uint32_t i, struct summary_part *out)
 {
-    enum find_result r = part_read(kv, &kv->segments[segment], i, record);
-    if (r == FIND_HIT)
-        return 0;
-    return r == FIND_NOMEM
-               ? err_fact(-ENOMEM, "no memory to read a summary")
-               : err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i, segment);
+    switch (part_read(kv, &kv->segments[segment], i, &out->record)) {
+    case FIND_HIT:
+        break;
+    case FIND_NOMEM:
+        return err_fact(-ENOMEM, "no memory to read a summary");
+    default:
+        return err_fact(-EIO, "part %u of the summary of segment %u cannot be read", i, segment);
+    }
+    struct record_header h;
+    memcpy(&h, out->record, sizeof h);
+    /* unreached: a part that holds is as part_take made it. */
+    if (!part_reader(out->record + sizeof h + h.key_bytes, h.value_bytes, &out->entries)) {
+        free(out->record);
+        return -EIO;
+    }
+    return 0;
 }
 
 static int parts_foreach(struct pmkv *kv, uint32_t segment,
                          int (*fn)(void *arg, const struct entry *e), void *arg)
 {
-    struct segment *s = &kv->segments[segment];
     int rc = 0;
-    for (uint32_t i = 0; i < s->part_count && rc == 0; i++) {
-        uint8_t *record;
-        rc = part_read_or_fail(kv, segment, i, &record);
+    for (uint32_t i = 0; i < kv->segments[segment].part_count && rc == 0; i++) {
+        struct summary_part part;
+        rc = part_open(kv, segment, i, &part);
         if (rc)
-            return rc;
-        struct record_header h;
-        memcpy(&h, record, sizeof h);
-        rc = summary_part_foreach(record + sizeof h + h.key_bytes, h.value_bytes, fn, arg);
-        free(record);
+            break;
+        rc = entries_foreach(&part.entries, fn, arg);
+        free(part.record);
     }
     return rc;
 }
@@ -311,23 +322,13 @@ int summary_parts_read(struct pmkv *kv, uint32_t segment, struct summary_part **
                        uint32_t *count)
 {
     struct segment *s = &kv->segments[segment];
-    int rc = 0;
     *count = 0;
     pthread_mutex_lock(&kv->seal_lock);
     *parts = calloc(s->part_count + 1, sizeof **parts);
-    if (!*parts)
-        rc = err_fact(-ENOMEM, "no memory to read a summary");
+    int rc = *parts ? 0 : err_fact(-ENOMEM, "no memory to read a summary");
     while (rc == 0 && *count < s->part_count) {
-        struct summary_part *part = &(*parts)[*count];
-        rc = part_read_or_fail(kv, segment, *count, &part->record);
-        if (rc)
-            break;
-        struct record_header h;
-        memcpy(&h, part->record, sizeof h);
-        (*count)++;
-        /* unreached: a part that holds is as part_take made it. */
-        if (!part_reader(part->record + sizeof h + h.key_bytes, h.value_bytes, &part->entries))
-            rc = -EIO;
+        rc = part_open(kv, segment, *count, &(*parts)[*count]);
+        *count += rc == 0;
     }
     pthread_mutex_unlock(&kv->seal_lock);
     if (rc)

@@ -461,7 +461,8 @@ enum pmkv_status pmkv_map_foreach(struct pmkv *kv, pmkv_range_fn fn, void *arg);
 /** Starts a scrub at `bytes_per_second` (0 = full speed) in the background, resuming a stopped one.
  * Already running: sets the rate. */
 enum pmkv_status pmkv_scrub_start(struct pmkv *kv, uint64_t bytes_per_second);
-/** Waits until the scrub ends; calls `progress` about ten times a second when it is not NULL. */
+/** Waits until the scrub ends, which is when what lives was moved out of damaged places too; calls
+ * `progress` about ten times a second when it is not NULL. */
 enum pmkv_status pmkv_scrub_wait(struct pmkv *kv, pmkv_progress_fn progress, void *arg);
 /** Stops the scrub; its cursor is kept, so that the next start goes on there. */
 enum pmkv_status pmkv_scrub_stop(struct pmkv *kv);
@@ -471,7 +472,9 @@ enum pmkv_status pmkv_scrub_status(struct pmkv *kv, struct pmkv_scan *scan);
 enum pmkv_status pmkv_check(struct pmkv *kv, struct pmkv_scan *scan, pmkv_progress_fn progress,
                             void *arg);
 
-/** Repairs all pages known to be bad now and waits for it. `*left` counts those that still wait. */
+/** Repairs all pages known to be bad now and moves what lives out of damaged places; waits for
+ * both.
+ * `*left` counts the pages that still wait. */
 enum pmkv_status pmkv_repair(struct pmkv *kv, uint64_t *left);
 
 /* --- space ------------------------------------------------------------------------------------ */

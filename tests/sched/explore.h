@@ -89,6 +89,9 @@ void do_fill(struct world *w, uint32_t number, uint32_t bytes);
 /* Moves what lives out of the segment and frees it. */
 void do_clean(struct world *w, uint32_t segment);
 void do_repair(struct world *w);
+/* Repairs, then fails if a check finds bad pages: what a repair wrote where it may not is noticed
+ * by no read, the redundancy hides it. */
+void world_is_whole(struct world *w);
 /* The lane's segment takes no more rows: the next write takes another one; or has taken it. */
 void do_leave_segment(struct world *w);
 void do_take_segment(struct world *w);

@@ -6,8 +6,10 @@
 #include <criterion/criterion.h>
 
 #include "explore.h"
+#include "kv/clean.h"
 #include "kv/damage.h"
 #include "kv/lane.h"
+#include "kv/meta.h"
 #include "kv/segment.h"
 #include "sched.h"
 
@@ -138,14 +140,7 @@ static void no_slot_of_two(struct world *w)
             if (kv->lanes[0].rows[i].twin_off[0] == kv->lanes[1].rows[k].twin_off[0])
                 world_fail("two lanes have the slot at 0x%llx",
                            (unsigned long long)kv->lanes[0].rows[i].twin_off[0]);
-    uint64_t known = w->damage;
-    struct pmkv_scan scan = {0};
-    do_repair(w);
-    if (pmkv_check(kv, &scan, NULL, NULL))
-        world_fail("check: %s", pmkv_errormsg());
-    if (w->damage > known)
-        world_fail("nothing is in need of repair, and %llu pages are bad",
-                   (unsigned long long)(w->damage - known));
+    world_is_whole(w);
 }
 
 Test(sched_repair, lanes_that_look_for_twins)
@@ -160,4 +155,48 @@ Test(sched_repair, lanes_that_look_for_twins)
                                    .arrange = slots_retired,
                                    .body = take_and_repair,
                                    .after = no_slot_of_two});
+}
+
+/* --- the end of a repair ---------------------------------------------------------------------- */
+
+static uint64_t generation;
+
+/* A segment of which a row is out of use: the cleaner is to move out of it. */
+static void row_retired(struct world *w)
+{
+    w->segment = world_segment_of(w, 0);
+    generation = atomic_load(&w->kv->segments[w->segment].generation);
+    cr_assert_eq(segment_retire_row(w->kv, w->segment, w->kv->vol.layout.segment_rows - 1), 0);
+}
+
+static void repair_beside_the_cleaner(struct world *w, unsigned thread)
+{
+    if (thread == 0) {
+        sched_note("clean");
+        clean_round(w->kv);
+        return;
+    }
+    sched_note("repair");
+    if (pmkv_repair(w->kv, NULL))
+        world_fail("repair: %s", pmkv_errormsg());
+    if (atomic_load(&w->kv->segments[w->segment].generation) == generation)
+        world_fail("the repair has ended, and the segment has not");
+}
+
+static void sealed_row(struct world *w)
+{
+    closed_row(w);
+    seal_waiting(w->kv);
+}
+
+Test(sched_repair, ends_when_all_is_moved_out)
+{
+    explore(&(struct sched_script){.name = "a repair beside the cleaner",
+                                   .threads = 2,
+                                   .keys = KEYS,
+                                   .lanes = 1,
+                                   .schedules = 300,
+                                   .prepare = sealed_row,
+                                   .arrange = row_retired,
+                                   .body = repair_beside_the_cleaner});
 }

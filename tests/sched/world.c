@@ -294,6 +294,18 @@ void do_repair(struct world *w)
     repair_pending(w->kv);
 }
 
+void world_is_whole(struct world *w)
+{
+    struct pmkv_scan scan = {0};
+    do_repair(w);
+    uint64_t known = w->damage;
+    if (pmkv_check(w->kv, &scan, NULL, NULL))
+        world_fail("check: %s", pmkv_errormsg());
+    if (w->damage > known)
+        world_fail("nothing is in need of repair, and %llu pages are bad",
+                   (unsigned long long)(w->damage - known));
+}
+
 void do_leave_segment(struct world *w)
 {
     sched_note("leave segment");
