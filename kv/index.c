@@ -105,13 +105,21 @@ int index_new(struct index **out, uint64_t expected, uint64_t max_slots)
     return 0;
 }
 
+static uint64_t count_expected(const struct index *ix, uint64_t slots)
+{
+    uint64_t count = buckets_for(min_u64(slots, 1ull << SLOT_POSITION_BITS));
+    return max_u64(min_u64(count, ix->bucket_limit), count_observe(ix));
+}
+
 void index_expect(struct index *ix, uint64_t slots)
 {
-    uint64_t count =
-        min_u64(buckets_for(min_u64(slots, 1ull << SLOT_POSITION_BITS)), ix->bucket_limit);
     assert(index_slot_count(ix) == 0);
-    if (count > count_observe(ix))
-        count_publish(ix, count);
+    count_publish(ix, count_expected(ix, slots));
+}
+
+uint32_t index_level(const struct index *ix, uint64_t slots)
+{
+    return level_of(count_expected(ix, slots));
 }
 
 void index_free(struct index **ix)
@@ -257,15 +265,51 @@ void index_prefetch_insert(const struct index *ix, uint64_t hash)
     __builtin_prefetch(&ix->stripes[index_stripe(hash)], 1, 3);
 }
 
+static int err_overflow_full(int rc, const struct index *ix)
+{
+    return err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1);
+}
+
 int index_insert(struct index *ix, uint64_t hash, struct slot slot)
 {
     assert(slot_position(slot) != 0);
     assert(slot_tag(slot) == (hash >> LEVEL_MIN & 0xfffff));
     int rc = chain_insert(ix, bucket_first(ix, hash), hash & 0xffff, slot);
     if (rc)
-        return err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1);
+        return err_overflow_full(rc, ix);
     stripe_count_slots(ix, index_stripe(hash), 1);
     return 0;
+}
+
+int index_fill_begin(struct index *ix, struct index_fill *fill)
+{
+    int32_t *counts = calloc(2 * INDEX_STRIPES, sizeof *counts);
+    if (!counts)
+        return err_fact(-ENOMEM, "index: no memory to be filled");
+    *fill = (struct index_fill){.ix = ix, .slots = counts, .keys = counts + INDEX_STRIPES};
+    return 0;
+}
+
+int index_fill(struct index_fill *fill, uint64_t hash, struct slot slot, bool is_key)
+{
+    struct index *ix = fill->ix;
+    assert(slot_position(slot) != 0);
+    int rc = chain_insert(ix, bucket_first(ix, hash), hash & 0xffff, slot);
+    if (rc)
+        return err_overflow_full(rc, ix);
+    fill->slots[index_stripe(hash)]++;
+    fill->keys[index_stripe(hash)] += is_key;
+    return 0;
+}
+
+void index_fill_end(struct index_fill *fill)
+{
+    for (uint32_t i = 0; fill->slots && i < INDEX_STRIPES; i++) {
+        stripe_count_slots(fill->ix, i, fill->slots[i]);
+        index_keys_add(fill->ix, i, fill->keys[i]);
+    }
+    free(fill->slots);
+    *fill = (struct index_fill){0};
 }
 
 int index_put_back(struct index *ix, uint64_t hash, struct slot slot)

@@ -85,6 +85,22 @@ int index_new(struct index **out, uint64_t expected, uint64_t max_slots);
  * saves growing. */
 void index_expect(struct index *ix, uint64_t slots);
 void index_free(struct index **ix);
+/* How many low bits of a hash choose among that many slots' buckets, as index_expect would make
+ * them: hashes that differ in one of these have different buckets. */
+uint32_t index_level(const struct index *ix, uint64_t slots);
+
+/* Filling an index that nobody else has yet. Needs no locks, so long as no two threads put hashes
+ * of one bucket: the counts of what each put in are its own until index_fill_end. */
+struct index_fill {
+    struct index *ix;
+    int32_t *slots, *keys; /* by stripe */
+};
+int index_fill_begin(struct index *ix, struct index_fill *fill); /* 0 or -ENOMEM */
+/* A slot, which is of a user's key or not. 0 or -ENOMEM. */
+int index_fill(struct index_fill *fill, uint64_t hash, struct slot slot, bool is_key);
+/* One thread at a time. */
+void index_fill_end(struct index_fill *fill);
+
 uint64_t index_dram_bytes(const struct index *ix);
 uint64_t index_slot_count(const struct index *ix);
 

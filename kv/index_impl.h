@@ -13,7 +13,8 @@
  *   version  a number in the first bucket's control word, see X2 and X3.
  *
  * Invariants
- *   X1  Words of a chain are stored only under its stripe lock. A split of bucket b makes
+ *   X1  Words of a chain are stored only under its stripe lock (while the index is nobody else's:
+ *       by the one thread that fills its bucket, index_fill). A split of bucket b makes
  *       b + 2^level, which belongs to the same stripe, and also holds the grow lock. So a
  *       hash's bucket does not change while its stripe is locked.
  *   X2  A slot moves within its chain by: store the copy, bump the chain's version, clear the

@@ -91,12 +91,7 @@ void row_buf_free(struct row_buf *buf);
 
 /* --- index (replay_index.c) ------------------------------------------------------------------- */
 
-/* Enters the record an entry names, unless a newer one is there; what comes of it does not depend
- * on the order of entries. What it takes in its segment is added to `units`, for the caller to
- * count. May run in several threads, with notes of their own. After some of them
- * index_grow_step. 0 or -ENOMEM. */
-int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, const struct entry *e,
-                 int64_t *units);
+int note(struct notes *n, struct noted noted); /* 0 or -ENOMEM */
 /* Moves the notes of a thread to the others. 0 or -ENOMEM. */
 int notes_join(struct all_notes *to, const struct all_notes *from);
 void notes_free(struct all_notes *n);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Building the index from entries. The highest sequence number of a key wins; every other put of it
- * on the medium is an older version its slot counts (I8). Of two copies with one number, as the
- * cleaner leaves them in a crash, the readable one serves, else the one at the lower place. */
+/* What becomes of the index once the entries are in it: pieces and tombstones that nothing needs,
+ * and records that are lost. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "read.h"
 #include "replay.h"
 
-static int note(struct notes *n, struct noted noted)
+int note(struct notes *n, struct noted noted)
 {
     if (n->count == n->capacity) {
         uint32_t capacity = n->capacity ? n->capacity * 2 : 256;
@@ -55,7 +54,6 @@ struct standing {
     struct slot_ref ref;
     struct record_header h;
     bool same;
-    bool unreadable; /* known from its summary alone */
 };
 
 /* unreached: keys of one hash, in bucket and tag, that differ: tests/crash/test_long_keys.c has
@@ -70,30 +68,13 @@ static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_byt
 /* Reads the key under the slot, from the record, else from its summary entry. */
 static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
 {
-    /* unreached: as below. */
     struct log_pos pos = {slot_position(st->ref.slot)};
-    st->same = st->unreadable = false;
+    uint8_t *record;
+    st->same = false;
     /* unreached: a lost record of another key; of this one marked_already has asked. */
     if (pos_is_lost(pos))
         return 0; /* names no place; see apply_lost */
-    struct row_place place = pos_place(&kv->shape, pos);
-    uint64_t generation = atomic_load(&kv->segments[place.segment].generation);
-    uint8_t head[RECORD_HEADER_BYTES + 256];
-    /* unreached: a row ends in the middle of what another key of this hash would take. */
-    if (e->key_bytes <= 256 &&
-        place.offset + RECORD_HEADER_BYTES + e->key_bytes <= row_payload(kv) &&
-        payload_load(kv, place, head, RECORD_HEADER_BYTES + e->key_bytes) == 0) {
-        memcpy(&st->h, head, sizeof st->h);
-        const uint8_t *key = head + RECORD_HEADER_BYTES;
-        if (st->h.key_bytes == e->key_bytes &&
-            record_check_holds(&st->h, hash64(key, e->key_bytes),
-                               record_secret(kv->vol.secret, generation, pos))) {
-            st->same = same_key(e, key, e->key_bytes);
-            return 0;
-        }
-    }
-    uint8_t *record;
-    enum find_result r = read_record(kv, pos, generation, &record);
+    enum find_result r = read_record(kv, pos, pos_generation(kv, pos), &record);
     if (r == FIND_HIT) {
         memcpy(&st->h, record, sizeof st->h);
         st->same = same_key(e, record + sizeof st->h, st->h.key_bytes);
@@ -106,7 +87,6 @@ static int read_standing(struct pmkv *kv, const struct entry *e, struct standing
     if (r == FIND_NOMEM)
         return -ENOMEM;
     if (entry_at(kv, pos, &there, name)) { /* unreached: the slot was made from that entry */
-        st->unreadable = true;
         st->h = (struct record_header){.type = there.type,
                                        .key_bytes = (uint16_t)there.key_bytes,
                                        .value_bytes = there.value_bytes,
@@ -138,146 +118,6 @@ static int find_standing(struct pmkv *kv, const struct entry *e, struct standing
 static int64_t standing_units(const struct record_header *h)
 {
     return (int64_t)units_of(record_packed(h->key_bytes, h->value_bytes));
-}
-
-/* unreached: of two copies the lower one comes first, but for threads (test_open_threads.c turns
- * the order of entries, without copies). */
-static bool record_readable(struct pmkv *kv, struct log_pos pos)
-{
-    uint8_t *record;
-    if (read_record(kv, pos, pos_generation(kv, pos), &record) != FIND_HIT)
-        return false;
-    free(record);
-    return true;
-}
-
-/* Of two copies with one number: does this one serve in the place of what stands? Entries that come
- * in order of their places find the lower one standing. */
-static bool copy_serves(struct pmkv *kv, const struct entry *e, struct log_pos pos,
-                        const struct standing *st)
-{
-    if (e->seq != st->h.seq)
-        return false;
-    /* unreached: as in record_readable. */
-    return st->unreadable || (pos.v < slot_position(st->ref.slot) && record_readable(kv, pos));
-}
-
-/* Takes what stands from the live bytes of its segment. */
-static void standing_leaves(struct pmkv *kv, const struct standing *st)
-{
-    struct log_pos pos = {slot_position(st->ref.slot)};
-    live_add(kv, pos_place(&kv->shape, pos).segment, -standing_units(&st->h));
-}
-
-/* `units`: of the record; 0 when it does not become the one that counts. */
-static int enter_key(struct pmkv *kv, const struct entry *e, struct log_pos pos, int64_t *units)
-{
-    struct standing st;
-    bool found, version = record_is_version(e->type);
-    uint32_t stripe = index_stripe(e->hash);
-    int rc = find_standing(kv, e, &st, &found);
-    if (rc) /* unreached: as in read_standing */
-        return rc;
-    if (!found) {
-        rc = index_insert(kv->index, e->hash, slot_make(pos.v, 0, e->hash));
-        if (rc == 0) /* unreached: the index has room for what it was sized for */
-            index_keys_add(kv->index, stripe, version);
-        return rc;
-    }
-    uint32_t older = slot_older(st.ref.slot);
-    if (e->seq > st.h.seq) {
-        index_replace(kv->index, &st.ref,
-                      slot_make(pos.v, older + record_is_version(st.h.type), e->hash));
-        index_keys_add(kv->index, stripe, version - record_is_version(st.h.type));
-        standing_leaves(kv, &st);
-        return 0;
-    }
-    bool serves = version && copy_serves(kv, e, pos, &st);
-    if (version)
-        index_replace(
-            kv->index, &st.ref,
-            slot_with(st.ref.slot, serves ? pos.v : slot_position(st.ref.slot), older + 1));
-    if (serves)
-        standing_leaves(kv, &st);
-    else
-        *units = 0;
-    return 0;
-}
-
-/* A copy of the cleaner's may stand beside it.
- * unreached: such a copy serves instead, as in record_readable; memory runs out in find_standing.
- */
-static int enter_extent(struct pmkv *kv, const struct entry *e, const struct noted *n,
-                        struct notes *extents, int64_t *units)
-{
-    struct standing st;
-    bool found;
-    int rc = find_standing(kv, e, &st, &found);
-    bool serves = rc == 0 && found && copy_serves(kv, e, n->pos, &st);
-    if (rc == 0 && (!found || serves))
-        rc = note(extents, *n);
-    if (rc || (found && !serves)) {
-        *units = 0;
-        return rc;
-    }
-    if (!found)
-        return index_insert(kv->index, e->hash, slot_make(n->pos.v, 0, e->hash));
-    index_replace(kv->index, &st.ref, slot_with(st.ref.slot, n->pos.v, 0));
-    standing_leaves(kv, &st);
-    return 0;
-}
-
-/* unreached: segments of the log have neither META nor COMMIT in their summaries, and keys of
- * pieces have one length, as in replay_enter. */
-static int enter_locked(struct pmkv *kv, struct all_notes *notes, const struct entry *e,
-                        struct noted *n, int64_t *units)
-{
-    struct extent_key key;
-    switch (e->type) {
-    case RECORD_EXTENT:
-        if (e->key_bytes != sizeof key) {
-            *units = 0;
-            return 0;
-        }
-        memcpy(&key, e->key, sizeof key);
-        n->value_id = key.value_id;
-        return enter_extent(kv, e, n, &notes->extents, units);
-    case RECORD_META:
-    case RECORD_COMMIT:
-        *units = 0;
-        return 0;
-    default:
-        return enter_key(kv, e, n->pos, units);
-    }
-}
-
-int replay_enter(struct pmkv *kv, struct all_notes *notes, uint32_t segment, const struct entry *e,
-                 int64_t *units)
-{
-    uint32_t row = (uint32_t)(e->start / row_payload(kv)); /* unreached: as below */
-    uint32_t offset = (uint32_t)(e->start % row_payload(kv));
-    /* unreached: an entry in a summary that holds is of a record that was there. */
-    if (row >= kv->vol.layout.segment_rows ||
-        offset + record_bytes(e->key_bytes, e->value_bytes) > row_payload(kv))
-        return 0; /* no record can be there: the entry does not hold */
-    if (kv->segments[segment].retired_rows >> row & 1) /* retired with this record in it */
-        atomic_store(&kv->segments[segment].evacuate, true);
-    struct log_pos pos = pos_make(&kv->shape, (struct row_place){segment, row, offset});
-    uint64_t packed = record_packed(e->key_bytes, e->value_bytes);
-    struct noted n = {.hash = e->hash, .pos = pos, .units = (uint32_t)units_of(packed)};
-    int64_t taken = n.units;
-    int rc = 0;
-    if (e->type == RECORD_MANIFEST)
-        rc = note(&notes->manifests, n);
-    else if (e->type == RECORD_TOMBSTONE)
-        rc = note(&notes->tombstones, n);
-    index_lock(kv->index, index_stripe(e->hash));
-    if (rc == 0)
-        rc = enter_locked(kv, notes, e, &n, &taken);
-    index_unlock(kv->index, index_stripe(e->hash));
-    if (rc == 0)
-        *units += taken;
-    return rc;
 }
 
 /* --- afterwards ------------------------------------------------------------------------------- */

@@ -2,14 +2,11 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * The index pass: which entries a segment has, and all of them entered.
- *
- * Almost all of an open of a large pool is spent here, waiting for memory. So a segment's entries
- * are decoded first and then entered with what they need asked for well ahead; the index is made as
- * large as it will be, because growing costs more than filling; and in a large pool each processor
- * takes segments. Which thread enters what, and when, makes no difference (replay_enter). Segments
- * without a whole summary are left to the opener, after the others: reading their records changes
- * what others may be reading, and may find losses.
+ * The index pass: the entries of all segments are gathered by partition (replay_partition.c), then
+ * each partition is merged and entered (replay_merge.c). In a large pool each processor takes
+ * segments, and then partitions. The index is made as large as it will be, because growing costs
+ * more than filling. Segments without a whole summary are left to the opener, after the others:
+ * reading their records changes what others may be reading, and may find losses.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,26 +17,27 @@
 #include "meta.h"
 #include "read.h"
 #include "replay.h"
+#include "replay_merge.h"
 #include "scan.h"
 
 enum {
     THREADS_FROM = 100 * 1000, /* entries: fewer are not worth a thread */
     THREADS_MOST = 16,
     SAMPLE_FROM = 1 << 18, /* entries: an index for fewer has the least size in any case */
-    SAMPLE_PARTS = 64,
-    SAMPLE_BITS = 18, /* of the table in which their hashes are, half full at most */
-    BATCH = 16,       /* entries */
+    SAMPLE_PART = 16,      /* of the partitions one in that many, and some more */
+    SAMPLE_LEAST = 4,
+    GROW_EACH = 16,
 };
 
-/* One thread's part of the pass. */
+/* One thread's part of the pass, on cache lines of its own. */
 struct filler {
-    struct pmkv *kv;
+    _Alignas(LINE_BYTES) struct pmkv *kv;
     struct fill *fill;
-    struct all_notes notes;
-    uint8_t *bytes; /* the parts of a segment's summary; entries point into it */
+    struct met_writer met;
+    struct merger merger;
+    uint8_t *bytes; /* a part of a summary; entries point into it */
     size_t bytes_room;
-    struct entry *list; /* its entries */
-    uint32_t count, capacity;
+    uint32_t segment, count; /* which one is gathered; its entries so far */
     pthread_t thread;
     bool opener;  /* the thread that opens the pool */
     bool started; /* the others; known to the opener alone */
@@ -47,9 +45,16 @@ struct filler {
 
 struct fill {
     struct replay *r;
-    _Atomic uint32_t next; /* segment that nobody has taken yet */
+    struct filler fillers[THREADS_MOST];
+    uint32_t count, round;
+    struct partitions partitions;
+    uint32_t groups; /* of partitions that share buckets */
+    _Atomic uint64_t keys_counted;
+    bool *late; /* by segment: it has no whole summary */
+    int (*task)(struct filler *f, uint32_t number);
+    uint32_t tasks;
+    _Atomic uint32_t next; /* task that nobody has taken yet */
     _Atomic int rc;        /* the first error: everybody stops */
-    bool *late;            /* by segment: it has no whole summary */
 };
 
 /* --- a segment's entries ---------------------------------------------------------------------- */
@@ -67,23 +72,11 @@ static bool room_for(void **list, size_t *room, size_t need)
     return true;
 }
 
-static int list_add(struct filler *f, const struct entry *e)
+static int gather_entry(void *arg, const struct entry *e)
 {
-    if (f->count == f->capacity) {
-        uint32_t capacity = f->capacity ? f->capacity * 2 : 1024;
-        struct entry *list = realloc(f->list, capacity * sizeof *list);
-        if (!list)
-            return -ENOMEM;
-        f->list = list;
-        f->capacity = capacity;
-    }
-    f->list[f->count++] = *e;
-    return 0;
-}
-
-static int decode_entry(void *arg, const struct entry *e)
-{
-    return list_add(arg, e);
+    struct filler *f = arg;
+    f->count++;
+    return met_add(&f->met, &f->fill->partitions, f->kv, f->segment, e);
 }
 
 /* Reads a part whose record is as it should be straight to where it is decoded. */
@@ -135,24 +128,19 @@ static void drop_parts_from(struct pmkv *kv, struct segment *s, uint32_t from)
         meta_drop(kv, s->parts[--s->part_count]);
 }
 
-/* Decodes the parts of a summary. 0; -EIO: they do not hold as many entries as the header (after a
- * clean close: the table) says; -ENOMEM. */
-static int summary_decode(struct filler *f, struct segment *s)
+/* 0; -EIO: the parts do not hold as many entries as the header (after a clean close: the table)
+ * says; -ENOMEM. */
+static int gather_summary(struct filler *f, struct segment *s)
 {
-    size_t all = 0, at = 0;
-    f->count = 0;
-    for (uint32_t i = 0; i < s->part_count; i++)
-        all += s->parts[i].bytes;
-    if (!room_for((void **)&f->bytes, &f->bytes_room, all))
-        return -ENOMEM;
     uint32_t i = 0;
     for (; i < s->part_count && f->count < s->records; i++) {
-        int rc = part_read(f->kv, s->parts[i], f->bytes + at);
+        if (!room_for((void **)&f->bytes, &f->bytes_room, s->parts[i].bytes))
+            return -ENOMEM;
+        int rc = part_read(f->kv, s->parts[i], f->bytes);
         if (rc == 0) /* unreached: memory runs out while a part is rebuilt */
-            rc = summary_part_foreach(f->bytes + at, s->parts[i].bytes, decode_entry, f);
+            rc = summary_part_foreach(f->bytes, s->parts[i].bytes, gather_entry, f);
         if (rc)
             return rc;
-        at += s->parts[i].bytes;
     }
     if (f->count != s->records)
         return -EIO;
@@ -160,44 +148,13 @@ static int summary_decode(struct filler *f, struct segment *s)
     return 0;
 }
 
-static int pending_decode(struct filler *f, const struct segment *s)
+static int gather_pending(struct filler *f, const struct segment *s)
 {
     struct entries_reader reader = {.bytes = s->pending.bytes, .used = s->pending.used};
     struct entry e;
     int rc = 0;
-    f->count = 0;
     while (rc == 0 && entries_next(&reader, &e) == 1)
-        rc = list_add(f, &e);
-    return rc;
-}
-
-/* --- entering them ---------------------------------------------------------------------------- */
-
-static void prefetch_buckets(const struct filler *f, uint32_t from)
-{
-    for (uint32_t i = from; i < f->count && i < from + BATCH; i++)
-        index_prefetch_insert(f->kv->index, f->list[i].hash);
-}
-
-/* The buckets of the next batch are asked for, then what stands under the slots of this one: one
- * after the other, waiting for those lines would be most of what an open does. In batches, for
- * between the locked instructions of two inserts the processor overlaps nothing. */
-static int enter_list(struct filler *f, uint32_t segment)
-{
-    struct pmkv *kv = f->kv;
-    int64_t units = 0;
-    int rc = 0;
-    prefetch_buckets(f, 0);
-    for (uint32_t from = 0; from < f->count && rc == 0; from += BATCH) {
-        uint32_t to = f->count - from < BATCH ? f->count : from + BATCH;
-        prefetch_buckets(f, to);
-        for (uint32_t i = from; i < to; i++)
-            find_prefetch(kv, f->list[i].hash, RECORD_HEADER_BYTES + f->list[i].key_bytes);
-        for (uint32_t i = from; i < to && rc == 0; i++)
-            rc = replay_enter(kv, &f->notes, segment, &f->list[i], &units);
-        index_grow_step(kv->index);
-    }
-    live_add(kv, segment, units);
+        rc = gather_entry(f, &e);
     return rc;
 }
 
@@ -209,7 +166,7 @@ static void forget_summary(struct pmkv *kv, struct segment *s)
     s->summarised = false;
 }
 
-static int fill_from(struct filler *f, uint32_t segment)
+static int gather_segment(struct filler *f, uint32_t segment)
 {
     struct pmkv *kv = f->kv;
     struct segment *s = &kv->segments[segment];
@@ -217,125 +174,35 @@ static int fill_from(struct filler *f, uint32_t segment)
     int rc = -EIO;
     if (!kind_is_log(s->kind))
         return 0;
+    f->segment = segment;
+    f->count = 0;
+    met_mark(&f->met);
     if (s->pending.count) {
         forget_summary(kv, s);
-        rc = pending_decode(f, s);
+        rc = gather_pending(f, s);
     } else if (sealed || f->fill->r->clean) {
-        rc = summary_decode(f, s);
+        rc = gather_summary(f, s);
     }
-    if (rc == -EIO) {
-        f->fill->late[segment] = true;
-        return 0;
-    }
-    return rc ? rc : enter_list(f, segment);
+    if (rc != -EIO)
+        return rc;
+    met_rewind(&f->met);
+    f->fill->late[segment] = true;
+    return 0;
 }
 
 /* No whole summary: the records themselves. unreached: memory runs out in the middle. */
-static int fill_late(struct filler *f, uint32_t segment)
+static int gather_late(struct filler *f, uint32_t segment)
 {
     struct pmkv *kv = f->kv;
     struct segment *s = &kv->segments[segment];
+    f->fill->late[segment] = false; /* in the next round they are pending, or there are none */
     forget_summary(kv, s);
     int rc = segment_scan(kv, segment, &s->pending);
-    if (rc == 0)
-        rc = pending_decode(f, s);
-    return rc ? rc : enter_list(f, segment);
+    f->segment = segment;
+    return rc ? rc : gather_pending(f, s);
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
-
-/* The opener alone tells of progress. unreached: no test with threads asks for it. */
-static int tell_progress(struct filler *f, uint32_t segment)
-{
-    const struct pmkv_options *o = &f->kv->opts;
-    if (!o->progress || segment % 16 != 0 || !f->opener)
-        return 0;
-    return o->progress(o->progress_arg, "index", segment, f->kv->vol.layout.segments) ? -ECANCELED
-                                                                                      : 0;
-}
-
-static void *filler_main(void *arg)
-{
-    struct filler *f = arg;
-    struct fill *fill = f->fill;
-    uint32_t segments = f->kv->vol.layout.segments;
-    while (atomic_load(&fill->rc) == 0) {
-        uint32_t segment = atomic_fetch_add(&fill->next, 1);
-        if (segment >= segments)
-            break;
-        int rc = fill_from(f, segment), none = 0;
-        if (rc == 0)
-            rc = tell_progress(f, segment);
-        if (rc)
-            atomic_compare_exchange_strong(&fill->rc, &none, rc);
-    }
-    return NULL;
-}
-
-static uint64_t entries_expected(const struct pmkv *kv)
-{
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
-        const struct segment *s = &kv->segments[i];
-        if (kind_is_log(s->kind))
-            sum += s->pending.count ? s->pending.count : s->records;
-    }
-    return sum;
-}
-
-/* Hashes of a part of the entries; 0 is an empty place. */
-struct sample {
-    uint64_t *seen;
-    uint64_t count, again;
-};
-
-static void sample_add(struct sample *s, uint64_t hash)
-{
-    const uint64_t mask = (1u << SAMPLE_BITS) - 1;
-    uint64_t at = hash & mask;
-    while (s->seen[at] && s->seen[at] != hash)
-        at = (at + 1) & mask;
-    s->again += s->seen[at] == hash;
-    s->seen[at] = hash;
-    s->count++;
-}
-
-/* unreached: memory runs out, or the part is lost; as many entries as the table takes. */
-static void sample_part(struct filler *f, struct sample *s, struct meta_ref ref)
-{
-    f->count = 0;
-    if (!room_for((void **)&f->bytes, &f->bytes_room, ref.bytes) ||
-        part_read(f->kv, ref, f->bytes) != 0 ||
-        summary_part_foreach(f->bytes, ref.bytes, decode_entry, f) != 0)
-        return; /* an estimate is all that it is for */
-    for (uint32_t i = 0; i < f->count && s->count < 1u << (SAMPLE_BITS - 1); i++)
-        sample_add(s, f->list[i].hash);
-}
-
-/* unreached: memory runs out; a segment of the log has parts. How many slots they will take. Where
- * keys are overwritten more often than the cleaner comes by, most entries are of older versions,
- * and an index with room for all would be as much larger for good. Of n entries by chance n * n /
- * 2k meet a key again, if there are k. */
-static uint64_t slots_expected(struct filler *f, uint64_t entries)
-{
-    struct pmkv *kv = f->kv;
-    uint64_t parts = 0, number = 0;
-    if (entries < SAMPLE_FROM)
-        return entries;
-    struct sample s = {.seen = calloc(1u << SAMPLE_BITS, sizeof *s.seen)};
-    if (!s.seen)
-        return 0; /* it grows as it is filled */
-    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
-        parts += kind_is_log(kv->segments[i].kind) ? kv->segments[i].part_count : 0;
-    for (uint32_t i = 0; i < kv->vol.layout.segments; i++)
-        for (uint32_t k = 0; kind_is_log(kv->segments[i].kind) && k < kv->segments[i].part_count;
-             k++)
-            if (hash_mix(++number) % parts < SAMPLE_PARTS)
-                sample_part(f, &s, kv->segments[i].parts[k]);
-    free(s.seen);
-    uint64_t keys = s.count * s.count / (2 * s.again + 1);
-    return keys < entries ? keys : entries;
-}
 
 /* One where the pool is small, or its owner wants no threads. unreached: a machine has one number
  * of processors. */
@@ -347,45 +214,198 @@ static uint32_t choose_fillers(const struct pmkv *kv, uint64_t entries)
     return cpus < THREADS_MOST ? (uint32_t)cpus : THREADS_MOST;
 }
 
-/* A thread that cannot be started is not missed: the opener takes what is left. unreached: one that
- * cannot, in a pool that is large enough. */
-static int run_fillers(struct filler *fillers, uint32_t count)
+static void *filler_main(void *arg)
 {
-    struct fill *fill = fillers->fill;
-    for (uint32_t i = 1; i < count; i++)
-        fillers[i].started =
-            pthread_create(&fillers[i].thread, NULL, filler_main, &fillers[i]) == 0;
-    filler_main(&fillers[0]);
-    for (uint32_t i = 1; i < count; i++)
-        if (fillers[i].started)
-            pthread_join(fillers[i].thread, NULL);
-    int rc = atomic_load(&fill->rc);
-    for (uint32_t i = 0; i < fillers->kv->vol.layout.segments && rc == 0; i++)
-        if (fill->late[i])
-            rc = fill_late(&fillers[0], i);
-    for (uint32_t i = 0; i < count && rc == 0; i++)
-        rc = notes_join(&fill->r->notes, &fillers[i].notes);
+    struct filler *f = arg;
+    struct fill *fill = f->fill;
+    uint32_t number;
+    while (atomic_load(&fill->rc) == 0 &&
+           (number = atomic_fetch_add(&fill->next, 1)) < fill->tasks) {
+        int rc = fill->task(f, number), none = 0;
+        if (rc)
+            atomic_compare_exchange_strong(&fill->rc, &none, rc);
+    }
+    return NULL;
+}
+
+/* Does tasks 0 .. count - 1. A thread that cannot be started is not missed: the opener takes what
+ * is left. unreached: one that cannot, in a pool that is large enough. */
+static int run_tasks(struct fill *fill, int (*task)(struct filler *f, uint32_t number),
+                     uint32_t count)
+{
+    fill->task = task;
+    fill->tasks = count;
+    atomic_store(&fill->next, 0);
+    for (uint32_t i = 1; i < fill->count; i++)
+        fill->fillers[i].started =
+            pthread_create(&fill->fillers[i].thread, NULL, filler_main, &fill->fillers[i]) == 0;
+    filler_main(&fill->fillers[0]);
+    for (uint32_t i = 1; i < fill->count; i++)
+        if (fill->fillers[i].started)
+            pthread_join(fill->fillers[i].thread, NULL);
+    return atomic_load(&fill->rc);
+}
+
+/* The opener alone tells of progress. unreached: no test with threads asks for it. */
+static int tell_progress(struct filler *f, uint32_t segment)
+{
+    const struct pmkv_options *o = &f->kv->opts;
+    uint32_t segments = f->kv->vol.layout.segments;
+    if (!o->progress || segment % 16 != 0 || !f->opener)
+        return 0;
+    return o->progress(o->progress_arg, "index", (uint64_t)f->fill->round * segments + segment,
+                       (uint64_t)f->fill->partitions.rounds * segments)
+               ? -ECANCELED
+               : 0;
+}
+
+static int task_gather(struct filler *f, uint32_t segment)
+{
+    int rc = gather_segment(f, segment);
+    return rc ? rc : tell_progress(f, segment);
+}
+
+static int merge_stream(struct filler *f, uint32_t stream)
+{
+    struct met_writer *writers[THREADS_MOST];
+    for (uint32_t i = 0; i < f->fill->count; i++)
+        writers[i] = &f->fill->fillers[i].met;
+    return merge_partition(&f->merger, writers, f->fill->count, stream);
+}
+
+static int task_count(struct filler *f, uint32_t stream)
+{
+    int rc = merge_stream(f, stream);
+    atomic_fetch_add(&f->fill->keys_counted, f->merger.key_count);
     return rc;
+}
+
+/* All partitions of this round that share buckets: the index may have fewer of them than there are
+ * entries. */
+static int task_merge(struct filler *f, uint32_t group)
+{
+    const struct partitions *p = &f->fill->partitions;
+    uint32_t groups = f->fill->groups;
+    uint32_t stream = (group - p->from) & (groups - 1);
+    int rc = 0;
+    for (; stream < p->count && rc == 0; stream += groups) {
+        rc = merge_stream(f, stream);
+        if (rc == 0)
+            rc = merge_enter(&f->merger);
+    }
+    return rc;
+}
+
+/* --- the pass --------------------------------------------------------------------------------- */
+
+struct amount {
+    uint64_t entries, bytes;
+};
+
+static struct amount amount_expected(const struct pmkv *kv)
+{
+    struct amount sum = {0};
+    for (uint32_t i = 0; i < kv->vol.layout.segments; i++) {
+        const struct segment *s = &kv->segments[i];
+        if (!kind_is_log(s->kind))
+            continue;
+        sum.entries += s->pending.count ? s->pending.count : s->records;
+        sum.bytes += s->pending.used;
+        for (uint32_t k = 0; k < s->part_count && !s->pending.count; k++)
+            sum.bytes += s->parts[k].bytes;
+    }
+    sum.bytes += sum.entries * sizeof(struct met);
+    return sum;
+}
+
+/* Makes the index as large as it will be, by how many keys a part of the partitions has. Where keys
+ * are overwritten more often than the cleaner comes by, most entries are of older versions, and an
+ * index with room for all would be as much larger for good. */
+static int size_index(struct fill *fill, uint64_t entries)
+{
+    const struct partitions *p = &fill->partitions;
+    uint64_t expected = entries;
+    if (entries >= SAMPLE_FROM) {
+        uint32_t some = p->count < SAMPLE_PART ? p->count : p->count / SAMPLE_PART + SAMPLE_LEAST;
+        some = some < p->count ? some : p->count;
+        int rc = run_tasks(fill, task_count, some);
+        if (rc)
+            return rc;
+        expected = (atomic_load(&fill->keys_counted) << p->bits) / some;
+    }
+    uint32_t level = index_level(fill->r->kv->index, entries);
+    index_expect(fill->r->kv->index, expected);
+    uint32_t fewer = level - index_level(fill->r->kv->index, 0);
+    fill->groups = fewer < p->bits ? 1u << (p->bits - fewer) : 1;
+    return 0;
+}
+
+static int run_round(struct fill *fill, uint64_t entries)
+{
+    struct pmkv *kv = fill->r->kv;
+    for (uint32_t i = 0; i < fill->count; i++)
+        met_writer_reset(&fill->fillers[i].met);
+    partitions_round(&fill->partitions, fill->round);
+    int rc = run_tasks(fill, task_gather, kv->vol.layout.segments);
+    for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
+        if (fill->late[i])
+            rc = gather_late(&fill->fillers[0], i);
+    if (rc == 0 && fill->round == 0)
+        rc = size_index(fill, entries);
+    return rc ? rc : run_tasks(fill, task_merge, fill->groups);
+}
+
+static int fillers_init(struct fill *fill, uint64_t bytes)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < fill->count && rc == 0; i++) {
+        struct filler *f = &fill->fillers[i];
+        *f = (struct filler){.kv = fill->r->kv, .fill = fill, .opener = i == 0};
+        rc = met_writer_init(&f->met, &fill->partitions, bytes / fill->count);
+        if (rc == 0)
+            rc = merger_init(&f->merger, f->kv);
+    }
+    return rc;
+}
+
+static int fillers_end(struct fill *fill, int rc)
+{
+    for (uint32_t i = 0; i < fill->count; i++) {
+        struct filler *f = &fill->fillers[i];
+        int ended = f->kv ? merger_end(&f->merger, &fill->r->notes) : 0;
+        rc = rc ? rc : ended;
+        met_writer_free(&f->met);
+        free(f->bytes);
+    }
+    return rc;
+}
+
+/* What entries on their way may take: about what the index takes where records are of 300 B. Less
+ * memory is more rounds, each of which costs a third of all the time. */
+static uint64_t memory_most(uint64_t pool_bytes)
+{
+    const uint64_t small = 512 << 20;
+    uint64_t eighth = pool_bytes / 8;
+    return pool_bytes / 16 > small ? pool_bytes / 16 : eighth < small ? eighth : small;
 }
 
 int replay_fill_index(struct replay *r)
 {
     struct pmkv *kv = r->kv;
-    struct filler fillers[THREADS_MOST] = {0};
-    uint64_t entries = entries_expected(kv);
-    uint32_t count = choose_fillers(kv, entries);
-    struct fill fill = {.r = r, .late = calloc(kv->vol.layout.segments, sizeof *fill.late)};
+    struct amount all = amount_expected(kv);
+    struct fill fill = {.r = r,
+                        .count = choose_fillers(kv, all.entries),
+                        .late = calloc(kv->vol.layout.segments, sizeof *fill.late)};
     if (!fill.late)
         return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++)
-        fillers[i] = (struct filler){.kv = kv, .fill = &fill, .opener = i == 0};
-    index_expect(kv->index, slots_expected(&fillers[0], entries));
-    int rc = run_fillers(fillers, count);
-    for (uint32_t i = 0; i < count; i++) {
-        notes_free(&fillers[i].notes);
-        free(fillers[i].bytes);
-        free(fillers[i].list);
-    }
+    partitions_plan(&fill.partitions, kv->index, all.entries, all.bytes,
+                    memory_most(kv->vol.layout.pool_bytes));
+    int rc = fillers_init(&fill, all.bytes / fill.partitions.rounds);
+    for (; fill.round < fill.partitions.rounds && rc == 0; fill.round++)
+        rc = run_round(&fill, all.entries);
+    rc = fillers_end(&fill, rc);
     free(fill.late);
+    for (uint64_t i = index_slot_count(kv->index) / GROW_EACH; rc == 0 && i > 0; i--)
+        index_grow_step(kv->index); /* where it was made too small after all */
     return rc;
 }
