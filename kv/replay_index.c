@@ -68,6 +68,7 @@ static bool same_key(const struct entry *e, const uint8_t *key, uint32_t key_byt
 /* Reads the key under the slot, from the record, else from its summary entry. */
 static int read_standing(struct pmkv *kv, const struct entry *e, struct standing *st)
 {
+    /* unreached: as below. */
     struct log_pos pos = {slot_position(st->ref.slot)};
     uint8_t *record;
     st->same = false;
@@ -147,11 +148,8 @@ int replay_drop_orphans(struct replay *r)
     if (!ids)
         return -ENOMEM;
     for (uint32_t i = 0; i < r->notes.manifests.count; i++) {
-        struct slot_ref ref;
         uint8_t *record;
         const struct noted *n = &r->notes.manifests.list[i];
-        if (!index_find_position(kv->index, n->hash, n->pos.v, &ref))
-            continue;
         uint64_t generation = pos_generation(kv, n->pos);
         enum find_result found = read_record(kv, n->pos, generation, &record);
         if (found == FIND_IO || found == FIND_NOMEM) {
@@ -179,6 +177,7 @@ void replay_drop_tombstones(struct replay *r)
 {
     for (uint32_t i = 0; i < r->notes.tombstones.count; i++) {
         struct slot_ref ref;
+        /* unreached: something older is there, and lost: the slot is marked. */
         if (index_find_position(r->kv->index, r->notes.tombstones.list[i].hash,
                                 r->notes.tombstones.list[i].pos.v, &ref) &&
             slot_older(ref.slot) == 0)

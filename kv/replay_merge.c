@@ -43,7 +43,7 @@ static void table_clear(struct merger *m)
     memset(m->table, 0, sizeof *m->table << m->table_bits);
 }
 
-/* Room for twice as many keys; the table stays half empty. */
+/* Room for twice as many keys; the table stays half empty. unreached: memory runs out. */
 static int table_grow(struct merger *m)
 {
     uint32_t room = m->key_room * 2, bits = m->table_bits + 1;

@@ -43,6 +43,7 @@ static uint64_t divided_up(uint64_t a, uint64_t b)
     return (a + b - 1) / b;
 }
 
+/* unreached: no test has millions of entries. */
 void partitions_plan(struct partitions *p, const struct index *ix, uint64_t entries, uint64_t bytes,
                      uint64_t bytes_most)
 {
@@ -200,6 +201,7 @@ static bool is_of_index(const struct entry *e)
                                     : e->type != RECORD_META && e->type != RECORD_COMMIT;
 }
 
+/* unreached: an entry in a summary that holds is of a record that was there. */
 int met_add(struct met_writer *w, const struct partitions *p, struct pmkv *kv, uint32_t segment,
             const struct entry *e)
 {
@@ -208,7 +210,6 @@ int met_add(struct met_writer *w, const struct partitions *p, struct pmkv *kv, u
         return 0;
     uint64_t row = e->start / row_payload(kv);
     uint32_t offset = (uint32_t)(e->start % row_payload(kv));
-    /* unreached: an entry in a summary that holds is of a record that was there. */
     if (row >= kv->vol.layout.segment_rows || !is_of_index(e) ||
         offset + record_bytes(e->key_bytes, e->value_bytes) > row_payload(kv))
         return 0;
@@ -237,6 +238,7 @@ void met_rewind(struct met_writer *w)
             w->streams[i].last->next = NULL;
 }
 
+/* unreached: as table_grow in replay_merge.c. */
 int met_foreach(const struct met_writer *w, uint32_t stream,
                 int (*fn)(void *arg, const struct met *m), void *arg)
 {

@@ -281,7 +281,7 @@ static int task_count(struct filler *f, uint32_t stream)
 }
 
 /* All partitions of this round that share buckets: the index may have fewer of them than there are
- * entries. */
+ * entries. unreached: memory runs out. */
 static int task_merge(struct filler *f, uint32_t group)
 {
     const struct partitions *p = &f->fill->partitions;
@@ -320,13 +320,13 @@ static struct amount amount_expected(const struct pmkv *kv)
 
 /* Makes the index as large as it will be, by how many keys a part of the partitions has. Where keys
  * are overwritten more often than the cleaner comes by, most entries are of older versions, and an
- * index with room for all would be as much larger for good. */
+ * index with room for all would be as much larger for good. unreached: memory runs out. */
 static int size_index(struct fill *fill, uint64_t entries)
 {
     const struct partitions *p = &fill->partitions;
     uint64_t expected = entries;
     if (entries >= SAMPLE_FROM) {
-        uint32_t some = p->count < SAMPLE_PART ? p->count : p->count / SAMPLE_PART + SAMPLE_LEAST;
+        uint32_t some = p->count / SAMPLE_PART + SAMPLE_LEAST;
         some = some < p->count ? some : p->count;
         int rc = run_tasks(fill, task_count, some);
         if (rc)
@@ -340,6 +340,7 @@ static int size_index(struct fill *fill, uint64_t entries)
     return 0;
 }
 
+/* unreached: memory runs out. */
 static int run_round(struct fill *fill, uint64_t entries)
 {
     struct pmkv *kv = fill->r->kv;
@@ -355,6 +356,7 @@ static int run_round(struct fill *fill, uint64_t entries)
     return rc ? rc : run_tasks(fill, task_merge, fill->groups);
 }
 
+/* unreached: memory runs out. */
 static int fillers_init(struct fill *fill, uint64_t bytes)
 {
     int rc = 0;
@@ -368,6 +370,7 @@ static int fillers_init(struct fill *fill, uint64_t bytes)
     return rc;
 }
 
+/* unreached: one that was not begun, as memory ran out. */
 static int fillers_end(struct fill *fill, int rc)
 {
     for (uint32_t i = 0; i < fill->count; i++) {
@@ -381,7 +384,8 @@ static int fillers_end(struct fill *fill, int rc)
 }
 
 /* What entries on their way may take: about what the index takes where records are of 300 B. Less
- * memory is more rounds, each of which costs a third of all the time. */
+ * memory is more rounds, each of which costs a third of all the time. unreached: no test has a pool
+ * of 4 GiB. */
 static uint64_t memory_most(uint64_t pool_bytes)
 {
     const uint64_t small = 512 << 20;

@@ -316,6 +316,7 @@ Test(open_threads, a_segment_whose_second_part_is_lost_counts_once)
 struct kept {
     struct entry e;
     uint32_t segment;
+    bool unreadable; /* a copy that was made up: there is no record */
     uint8_t key[ENTRY_KEY_MAX];
 };
 struct all_kept {
@@ -323,18 +324,37 @@ struct all_kept {
     uint32_t count, capacity, segment;
 };
 
-static int keep(void *arg, const struct entry *e)
+static struct kept *kept_new(struct all_kept *all)
 {
-    struct all_kept *all = arg;
     if (all->count == all->capacity) {
         all->capacity = all->capacity * 2 + 1024;
         all->list = realloc(all->list, all->capacity * sizeof *all->list);
     }
-    struct kept *k = &all->list[all->count++];
-    k->e = *e;
-    k->segment = all->segment;
+    return &all->list[all->count++];
+}
+
+static int keep(void *arg, const struct entry *e)
+{
+    struct all_kept *all = arg;
+    struct kept *k = kept_new(all);
+    *k = (struct kept){.e = *e, .segment = all->segment};
     memcpy(k->key, e->key, e->kept_bytes);
     return 0;
+}
+
+/* As a crash of the cleaner leaves them, but that nothing can be read there: below the record in
+ * the log, or above it. */
+static void make_up_copies(struct pmkv *kv, struct all_kept *all)
+{
+    uint32_t first = all->list[0].segment, last = all->list[all->count - 1].segment;
+    for (uint32_t i = 0, count = all->count; i < count; i += 501)
+        for (uint32_t copy = 0; copy < 3; copy++) {
+            struct kept *k = kept_new(all);
+            *k = all->list[i];
+            k->unreadable = true;
+            k->segment = copy == 1 ? last : first;
+            k->e.start = (copy == 2 ? row_payload(kv) : 0) + 8 + i % 8 * 64; /* inside a line */
+        }
 }
 
 struct way {
@@ -399,7 +419,9 @@ static int compare_kept(const void *a, const void *b)
     if (x->e.key_bytes != y->e.key_bytes)
         return x->e.key_bytes < y->e.key_bytes ? -1 : 1;
     int keys = memcmp(x->key, y->key, x->e.key_bytes);
-    return keys ? keys : x->e.seq < y->e.seq ? 1 : -1;
+    if (keys || x->e.seq != y->e.seq)
+        return keys ? keys : x->e.seq < y->e.seq ? 1 : -1;
+    return x->unreadable - y->unreadable;
 }
 
 static uint64_t slot_of(const struct pmkv *kv, const struct kept *k, uint32_t older)
@@ -409,7 +431,8 @@ static uint64_t slot_of(const struct pmkv *kv, const struct kept *k, uint32_t ol
     return slot_make(pos_make(&kv->shape, place).v, older, k->e.hash).v;
 }
 
-/* By sorting: of each key the record with the highest number, and how many others are versions. */
+/* By sorting: of each key the record with the highest number that can be read, and how many others
+ * are versions. */
 static struct sight worked_out(struct pmkv *kv, const struct all_kept *all)
 {
     struct kept *list = malloc(all->count * sizeof *list);
@@ -450,6 +473,7 @@ Test(open_threads, entries_may_come_in_any_order)
     for (; all.segment < kv->vol.layout.segments; all.segment++)
         if (kind_is_log(kv->segments[all.segment].kind))
             cr_assert_eq(summary_foreach(kv, all.segment, keep, &all), 0);
+    make_up_copies(kv, &all);
     struct sight right = worked_out(kv, &all);
     cr_assert_gt(right.count, KEYS / 2);
     const uint64_t much = 1ull << 30;
