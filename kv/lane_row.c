@@ -49,14 +49,14 @@ uint64_t row_buf_write_hashed(struct row_buf *buf, uint32_t offset, const void *
 {
     enum { PIECE = 1024 };
     const char *from = src;
-    struct hash_stream hash;
-    hash_begin(&hash);
+    struct hash_run hash;
+    hash_run_begin(&hash, src, bytes);
     for (uint32_t at = 0; at < bytes; at += PIECE) {
         uint32_t part = bytes - at < PIECE ? bytes - at : PIECE;
-        hash_add(&hash, from + at, part);
+        hash_run_to(&hash, at + part);
         row_buf_write(buf, offset + at, from + at, part);
     }
-    return hash_end(&hash);
+    return hash_run_end(&hash);
 }
 
 void row_buf_read(const struct row_buf *buf, uint32_t offset, void *dst, uint32_t bytes)

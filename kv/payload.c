@@ -44,8 +44,9 @@ enum { STREAM_STEP = 1024 };
 /* Copies and hashes a piece that is in one page, a little at a time, so that the hash finds it in
  * the first-level cache; `ahead` is asked for meanwhile. Short when it met poison. */
 static size_t piece_stream(struct media *m, uint64_t off, char *to, uint32_t bytes, uint64_t ahead,
-                           uint32_t ahead_bytes, struct hash_stream *hash)
+                           uint32_t ahead_bytes, struct hash_run *hash)
 {
+    size_t before = (size_t)((unsigned char *)to - hash->bytes);
     for (uint32_t at = 0; at < bytes; at += STREAM_STEP) {
         uint32_t n = bytes - at < STREAM_STEP ? bytes - at : STREAM_STEP;
         if (at < ahead_bytes)
@@ -53,7 +54,7 @@ static size_t piece_stream(struct media *m, uint64_t off, char *to, uint32_t byt
         size_t moved = media_load(m, off + at, to + at, n);
         if (__builtin_expect(moved != n, 0))
             return at + moved;
-        hash_add(hash, to + at, n);
+        hash_run_to(hash, before + at + n);
     }
     return bytes;
 }
@@ -63,8 +64,8 @@ static size_t piece_stream(struct media *m, uint64_t off, char *to, uint32_t byt
 static int payload_stream(struct pmkv *kv, struct row_place place, void *dst, uint32_t bytes,
                           uint64_t *hash)
 {
-    struct hash_stream stream;
-    hash_begin(&stream);
+    struct hash_run run;
+    hash_run_begin(&run, dst, bytes);
     char *to = dst;
     uint64_t off = payload_off(kv, place);
     for (uint32_t part = page_part(place, bytes), next; bytes > 0; part = next) {
@@ -72,7 +73,7 @@ static int payload_stream(struct pmkv *kv, struct row_place place, void *dst, ui
         bytes -= part;
         next = page_part(place, bytes);
         uint64_t ahead = next ? payload_off(kv, place) : 0;
-        size_t moved = piece_stream(kv->vol.media, off, to, part, ahead, next, &stream);
+        size_t moved = piece_stream(kv->vol.media, off, to, part, ahead, next, &run);
         if (__builtin_expect(moved != part, 0)) {
             damage_found(kv, DAMAGE_POISON, off + moved, "read of a record");
             return -EFAULT;
@@ -80,7 +81,7 @@ static int payload_stream(struct pmkv *kv, struct row_place place, void *dst, ui
         to += part;
         off = ahead;
     }
-    *hash = hash_end(&stream);
+    *hash = hash_run_end(&run);
     return 0;
 }
 

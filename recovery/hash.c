@@ -5,6 +5,7 @@
 #include "hash_impl.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -16,39 +17,56 @@ uint64_t hash64_base(const void *bytes, size_t count)
     return hash_any(bytes, count);
 }
 
-/* What a stream keeps is the same in all variants: it may begin and end with the plain one. */
-_Static_assert(sizeof(XXH3_state_t) <= sizeof(struct hash_stream), "room for the state");
-_Static_assert(_Alignof(XXH3_state_t) <= _Alignof(struct hash_stream), "aligned for the state");
-
-void hash_begin(struct hash_stream *s)
-{
-    XXH3_64bits_reset((XXH3_state_t *)s);
-}
-
 void hash_bind_groups_base(const void *bytes, size_t count, uint64_t first, uint64_t step,
                            uint64_t *out)
 {
     bind_groups(bytes, count, first, step, out);
 }
 
-void hash_add_base(struct hash_stream *s, const void *bytes, size_t count)
+void hash_blocks_base(uint64_t sums[8], const void *bytes, size_t blocks)
 {
-    XXH3_64bits_update((XXH3_state_t *)s, bytes, count);
-}
-
-uint64_t hash_end(const struct hash_stream *s)
-{
-    const XXH3_state_t *state = (const XXH3_state_t *)s;
-    if (state->totalLen <= XXH3_MIDSIZE_MAX) /* all of it is still in the buffer */
-        return hash64_base(state->buffer, (size_t)state->totalLen);
-    return XXH3_64bits_digest(state);
+    hash_some_blocks(sums, bytes, blocks);
 }
 
 /* Start with a variant that always works, so that even an earlier constructor may call it. */
 uint64_t (*hash64)(const void *bytes, size_t count) = hash64_base;
 void (*hash_bind_groups)(const void *bytes, size_t count, uint64_t first, uint64_t step,
                          uint64_t *out) = hash_bind_groups_base;
-void (*hash_add)(struct hash_stream *s, const void *bytes, size_t count) = hash_add_base;
+void (*hash_blocks)(uint64_t sums[8], const void *bytes, size_t blocks) = hash_blocks_base;
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+void hash_run_begin(struct hash_run *r, const void *bytes, size_t count)
+{
+    static const uint64_t start[8] = XXH3_INIT_ACC;
+    memcpy(r->sums, start, sizeof start);
+    r->bytes = bytes;
+    r->count = count;
+    r->hashed = 0;
+}
+
+/* The last block, whole or not, is left to the end: it is finished otherwise. */
+void hash_run_to(struct hash_run *r, size_t there)
+{
+    size_t most = r->count > 0 ? (r->count - 1) / HASH_BLOCK_BYTES * HASH_BLOCK_BYTES : 0;
+    size_t to = there < most ? there / HASH_BLOCK_BYTES * HASH_BLOCK_BYTES : most;
+    if (to > r->hashed) {
+        hash_blocks(r->sums, r->bytes + r->hashed, (to - r->hashed) / HASH_BLOCK_BYTES);
+        r->hashed = to;
+    }
+}
+
+uint64_t hash_run_end(struct hash_run *r)
+{
+    if (r->count <= HASH_BLOCK_BYTES)
+        return hash64(r->bytes, r->count);
+    hash_run_to(r, r->count);
+    const unsigned char *at = r->bytes + r->hashed, *last = r->bytes + r->count - HASH_STRIPE_BYTES;
+    for (size_t i = 0; i < (r->count - r->hashed - 1) / HASH_STRIPE_BYTES; i++)
+        XXH3_accumulate_512(r->sums, at + i * HASH_STRIPE_BYTES, XXH3_kSecret + 8 * i);
+    XXH3_accumulate_512(r->sums, last, XXH3_kSecret + HASH_LAST_SECRET);
+    return XXH3_mergeAccs(r->sums, XXH3_kSecret + HASH_MERGE_SECRET, r->count * XXH_PRIME64_1);
+}
 
 #if defined(__x86_64__)
 /* All that the compiler may use in hash_avx512.c. unreached: a CPU has all of it, or nothing. */
@@ -69,11 +87,11 @@ __attribute__((constructor)) static void hash_select(void)
     if (has_avx512()) {
         hash64 = hash64_avx512;
         hash_bind_groups = hash_bind_groups_avx512;
-        hash_add = hash_add_avx512;
+        hash_blocks = hash_blocks_avx512;
     } else if (__builtin_cpu_supports("avx2")) {
         hash64 = hash64_avx2;
         hash_bind_groups = hash_bind_groups_avx2;
-        hash_add = hash_add_avx2;
+        hash_blocks = hash_blocks_avx2;
     }
 }
 #endif

@@ -21,13 +21,18 @@
 extern uint64_t (*hash64)(const void *bytes, size_t count);
 enum { HASH_LONG_FROM = 129 };
 
-/* The same of bytes that come in pieces: what is copied is hashed while the cache still has it. */
-struct hash_stream {
-    _Alignas(64) unsigned char state[576];
+/* The same of `count` bytes that come to their place in order: what is copied is hashed while the
+ * cache still has it. Whole blocks are hashed where they stand, so that nothing is buffered, as a
+ * stream of XXH3 does. */
+enum { HASH_BLOCK_BYTES = 1024 };
+struct hash_run {
+    _Alignas(64) uint64_t sums[8];
+    const unsigned char *bytes;
+    size_t count, hashed;
 };
-void hash_begin(struct hash_stream *s);
-extern void (*hash_add)(struct hash_stream *s, const void *bytes, size_t count);
-uint64_t hash_end(const struct hash_stream *s);
+void hash_run_begin(struct hash_run *r, const void *bytes, size_t count);
+void hash_run_to(struct hash_run *r, size_t there); /* so many bytes are there by now */
+uint64_t hash_run_end(struct hash_run *r);          /* all are */
 
 /* A strong 64-bit finalizer (the constants of MurmurHash3's fmix64). */
 static inline uint64_t hash_mix(uint64_t x)

@@ -29,9 +29,9 @@ void hash_bind_groups_avx2(const void *bytes, size_t count, uint64_t first, uint
     bind_groups(bytes, count, first, step, out);
 }
 
-void hash_add_avx2(struct hash_stream *s, const void *bytes, size_t count)
+void hash_blocks_avx2(uint64_t sums[8], const void *bytes, size_t blocks)
 {
-    XXH3_64bits_update((XXH3_state_t *)s, bytes, count);
+    hash_some_blocks(sums, bytes, blocks);
 }
 
 #endif

@@ -135,9 +135,20 @@ void hash_bind_groups_avx512(const void *bytes, size_t count, uint64_t first, ui
     bind_groups(at, count, first, step, out);
 }
 
-void hash_add_avx512(struct hash_stream *s, const void *bytes, size_t count)
+void hash_blocks_avx512(uint64_t sums[8], const void *bytes, size_t blocks)
 {
-    XXH3_64bits_update((XXH3_state_t *)s, bytes, count);
+    const unsigned char *at = bytes;
+    const __m512i prime = _mm512_set1_epi64(XXH_PRIME32_1);
+    const __m512i key =
+        _mm512_loadu_si512(XXH3_kSecret + XXH_SECRET_DEFAULT_SIZE - HASH_STRIPE_BYTES);
+    __m512i sum = _mm512_load_si512(sums);
+    for (; blocks > 0; blocks--, at += HASH_BLOCK_BYTES) {
+        for (size_t i = 0; i < HASH_BLOCK_STRIPES; i++)
+            sum = stripe_add(sum, at + i * HASH_STRIPE_BYTES, 8 * i);
+        sum = _mm512_xor_si512(sum, _mm512_srli_epi64(sum, 47));
+        sum = _mm512_mullo_epi64(_mm512_xor_si512(sum, key), prime);
+    }
+    _mm512_store_si512(sums, sum);
 }
 
 #endif

@@ -19,6 +19,21 @@ enum {
     HASH_LAST_SECRET = XXH_SECRET_DEFAULT_SIZE - 64 - 7
 };
 
+/* Of the long form: a block has as many stripes as the secret has places for, and then the sums are
+ * scrambled. */
+enum { HASH_BLOCK_STRIPES = HASH_BLOCK_BYTES / HASH_STRIPE_BYTES };
+_Static_assert(HASH_BLOCK_STRIPES == (XXH_SECRET_DEFAULT_SIZE - HASH_STRIPE_BYTES) / 8,
+               "a block is what the secret is long enough for");
+
+static inline void hash_some_blocks(uint64_t *sums, const unsigned char *bytes, size_t blocks)
+{
+    for (; blocks > 0; blocks--, bytes += HASH_BLOCK_BYTES) {
+        for (size_t i = 0; i < HASH_BLOCK_STRIPES; i++)
+            XXH3_accumulate_512(sums, bytes + i * HASH_STRIPE_BYTES, XXH3_kSecret + 8 * i);
+        XXH3_scrambleAcc(sums, XXH3_kSecret + XXH_SECRET_DEFAULT_SIZE - HASH_STRIPE_BYTES);
+    }
+}
+
 static inline uint64_t hash_group(const unsigned char *bytes)
 {
     _Alignas(64) xxh_u64 acc[8] = XXH3_INIT_ACC;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* The variants behind hash64 and hash_add; only hash*.c and the hash test include this. */
+/* The variants behind hash64 and runs; only hash*.c and the hash test include this. */
 #ifndef PMKV_RECOVERY_HASH_IMPL_H
 #define PMKV_RECOVERY_HASH_IMPL_H
 
@@ -11,17 +11,19 @@
 uint64_t hash64_base(const void *bytes, size_t count);
 void hash_bind_groups_base(const void *bytes, size_t count, uint64_t first, uint64_t step,
                            uint64_t *out);
-void hash_add_base(struct hash_stream *s, const void *bytes, size_t count);
+/* Adds blocks of HASH_BLOCK_BYTES to a run's sums. */
+void hash_blocks_base(uint64_t sums[8], const void *bytes, size_t blocks);
+extern void (*hash_blocks)(uint64_t sums[8], const void *bytes, size_t blocks);
 
 #if defined(__x86_64__)
 uint64_t hash64_avx2(const void *bytes, size_t count);
 void hash_bind_groups_avx2(const void *bytes, size_t count, uint64_t first, uint64_t step,
                            uint64_t *out);
-void hash_add_avx2(struct hash_stream *s, const void *bytes, size_t count);
+void hash_blocks_avx2(uint64_t sums[8], const void *bytes, size_t blocks);
 uint64_t hash64_avx512(const void *bytes, size_t count);
 void hash_bind_groups_avx512(const void *bytes, size_t count, uint64_t first, uint64_t step,
                              uint64_t *out);
-void hash_add_avx512(struct hash_stream *s, const void *bytes, size_t count);
+void hash_blocks_avx512(uint64_t sums[8], const void *bytes, size_t blocks);
 #endif
 
 #endif
