@@ -28,6 +28,7 @@ enum quick { QUICK_PLACE, QUICK_NONE, QUICK_OTHER };
 static inline void quick_begin(struct found *out, bool locked)
 {
     out->off = 0;
+    out->poisoned = false;
     out->locked = locked;
     out->lost = false;
     out->rebuilt = NULL;
@@ -80,6 +81,9 @@ static inline bool bytes_equal(const uint8_t *a, const uint8_t *b, uint32_t coun
     return (differ | (x ^ y)) == 0;
 }
 
+/* Said here, so that who searches on need not meet it again: that costs a signal. False. */
+bool quick_poisoned(struct pmkv *kv, struct found *out, size_t moved);
+
 /* Second part: true when the record is the key's, and its header good: it is in out->h. */
 static inline bool quick_judge(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                                struct found *out)
@@ -91,8 +95,9 @@ static inline bool quick_judge(struct pmkv *kv, const void *key, uint32_t key_by
     /* A whole line is copied faster than a part of it; so near the end of a page, too, it is still
      * in the page. */
     uint32_t copied = bytes < LINE_BYTES ? LINE_BYTES : bytes;
-    if (media_load(kv->vol.media, out->off, head, copied) != copied)
-        return false;
+    size_t moved = media_load(kv->vol.media, out->off, head, copied);
+    if (__builtin_expect(moved != copied, 0))
+        return quick_poisoned(kv, out, moved);
     struct record_header h;
     memcpy(&h, head, sizeof h);
     uint64_t secret = record_secret(kv->vol.secret, out->generation, out->pos);

@@ -245,7 +245,7 @@ struct wanted {
     const void *key;
     uint32_t key_bytes;
     uint64_t hash, khash;
-    bool extent, locked;
+    bool extent, locked, poisoned;
 };
 
 enum candidate { CANDIDATE_HIT, CANDIDATE_OTHER, CANDIDATE_BAD };
@@ -380,7 +380,8 @@ static enum step step_candidate(struct pmkv *kv, const struct wanted *w, struct 
     if (__builtin_expect(!index_slot_unchanged(&f->ref), 0))
         return STEP_AGAIN;
     prefetch_record(kv, place, w->extent ? PAGE_PAYLOAD_BYTES : GROUP_BYTES);
-    switch (judge(kv, w, f)) {
+    bool known_bad = w->poisoned && head_is_bad(kv, place, w);
+    switch (known_bad ? CANDIDATE_BAD : judge(kv, w, f)) {
     case CANDIDATE_HIT:
         return STEP_HIT;
     case CANDIDATE_OTHER:
@@ -435,10 +436,22 @@ again:
     return FIND_NONE;
 }
 
+/* After the quick search that left `out`. */
+static struct wanted wanted_key(const void *key, uint32_t key_bytes, uint64_t khash,
+                                const struct found *out)
+{
+    return (struct wanted){.key = key,
+                           .key_bytes = key_bytes,
+                           .hash = khash,
+                           .khash = khash,
+                           .poisoned = out->poisoned};
+}
+
 enum find_result find_at(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                          struct slot_ref ref, struct found *out)
 {
-    struct wanted w = {key, key_bytes, khash, khash, false, true};
+    struct wanted w = wanted_key(key, key_bytes, khash, out);
+    w.locked = true;
     *out = (struct found){.ref = ref, .locked = true};
     switch (step_candidate(kv, &w, out)) {
     case STEP_HIT:
@@ -458,8 +471,16 @@ enum find_result find_at(struct pmkv *kv, const void *key, uint32_t key_bytes, u
 enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
                                  uint64_t khash, bool locked, struct found *out)
 {
-    struct wanted w = {key, key_bytes, khash, khash, false, locked};
+    struct wanted w = wanted_key(key, key_bytes, khash, out);
+    w.locked = locked;
     return find(kv, &w, out);
+}
+
+bool quick_poisoned(struct pmkv *kv, struct found *out, size_t moved)
+{
+    out->poisoned = true;
+    damage_found(kv, DAMAGE_POISON, out->off + moved, "read of a record");
+    return false;
 }
 
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
@@ -475,7 +496,12 @@ enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, 
 enum find_result find_extent(struct pmkv *kv, const struct extent_key *key, bool locked,
                              struct found *out)
 {
-    struct wanted w = {key, sizeof *key, extent_hash(key), hash64(key, sizeof *key), true, locked};
+    struct wanted w = {.key = key,
+                       .key_bytes = sizeof *key,
+                       .hash = extent_hash(key),
+                       .khash = hash64(key, sizeof *key),
+                       .extent = true,
+                       .locked = locked};
     return find(kv, &w, out);
 }
 

@@ -22,6 +22,7 @@ struct found {
     uint64_t generation;
     uint64_t off; /* of the record in the pool, when it was found by the quick search (quick.h) */
     struct record_header h;
+    bool poisoned;    /* the quick search met poison, and has said so */
     bool locked;      /* found under the stripe's lock: what is lost is not entered then */
     bool lost;        /* the record is lost; h holds what is known (seq, lengths) or zeros */
     uint8_t *rebuilt; /* the whole record when it had to be rebuilt; free it */
@@ -35,7 +36,7 @@ enum find_result { FIND_NONE, FIND_HIT, FIND_LOST, FIND_IO, FIND_NOMEM };
 enum find_result find_key(struct pmkv *kv, const void *key, uint32_t key_bytes, uint64_t khash,
                           bool locked, struct found *out);
 
-/* The same, without the quick search before. */
+/* The same, after the quick search. */
 enum find_result find_key_slowly(struct pmkv *kv, const void *key, uint32_t key_bytes,
                                  uint64_t khash, bool locked, struct found *out);
 
