@@ -162,8 +162,8 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *opts);
 
 /**
  * Opens the pool at `path`, running recovery when it was not closed cleanly.
- * Takes DRAM for the index, some 16 B a key, and while it runs for what goes into it: at most an
- * eighth of the pool's size, from 4 GiB on 512 MiB, from 8 GiB on a sixteenth.
+ * Takes DRAM for the index, some 16 B a key, and while it runs for what goes into it: at most a
+ * sixteenth of the pool's size.
  * Damage never makes open fail while one copy of the superblock is good: it is repaired, or
  * reported by pmkv_health and pmkv_lost_foreach. `opts` may be NULL for defaults.
  * Errors: E_NO_POOL, E_ACCESS, E_BUSY, E_NOT_POOL, E_VERSION, E_TRUNCATED, E_CORRUPT, E_NO_MEMORY,

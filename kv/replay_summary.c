@@ -27,6 +27,10 @@ enum {
     SAMPLE_PART = 16,      /* of the partitions one in that many, and some more */
     SAMPLE_LEAST = 4,
     GROW_EACH = 16,
+    /* Of the pool's size: what entries on their way may take, about what the index takes where
+     * records are of 300 B. Twice as much, or half as much again and again, is no faster: memory
+     * that is fresh costs as much as to read the summaries once more. */
+    MEMORY_PART = 16,
 };
 
 /* One thread's part of the pass, on cache lines of its own. */
@@ -383,16 +387,6 @@ static int fillers_end(struct fill *fill, int rc)
     return rc;
 }
 
-/* What entries on their way may take: about what the index takes where records are of 300 B. Less
- * memory is more rounds, each of which costs a third of all the time. unreached: no test has a pool
- * of 4 GiB. */
-static uint64_t memory_most(uint64_t pool_bytes)
-{
-    const uint64_t small = 512 << 20;
-    uint64_t eighth = pool_bytes / 8;
-    return pool_bytes / 16 > small ? pool_bytes / 16 : eighth < small ? eighth : small;
-}
-
 int replay_fill_index(struct replay *r)
 {
     struct pmkv *kv = r->kv;
@@ -403,7 +397,7 @@ int replay_fill_index(struct replay *r)
     if (!fill.late)
         return -ENOMEM;
     partitions_plan(&fill.partitions, kv->index, all.entries, all.bytes,
-                    memory_most(kv->vol.layout.pool_bytes));
+                    kv->vol.layout.pool_bytes / MEMORY_PART);
     int rc = fillers_init(&fill, all.bytes / fill.partitions.rounds);
     for (; fill.round < fill.partitions.rounds && rc == 0; fill.round++)
         rc = run_round(&fill, all.entries);
