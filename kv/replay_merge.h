@@ -37,6 +37,14 @@ struct partitions {
 void partitions_plan(struct partitions *p, const struct index *ix, uint64_t entries, uint64_t bytes,
                      uint64_t bytes_most);
 void partitions_round(struct partitions *p, uint32_t round);
+/* How many groups of partitions have no bucket in common, in an index of that level: a partition is
+ * of the group that is its number modulo this. An index for fewer keys than there are entries has
+ * fewer buckets than partitions tell apart. A power of two. */
+uint32_t partitions_groups(const struct partitions *p, uint32_t level);
+static inline uint32_t partition_of(const struct partitions *p, uint64_t hash)
+{
+    return (uint32_t)(hash >> p->shift) & ((1u << p->bits) - 1);
+}
 
 /* An entry on its way. Behind it the bytes of the key that an entry keeps, and of a longer key its
  * hash. */

@@ -68,6 +68,13 @@ void partitions_round(struct partitions *p, uint32_t round)
     p->count = all - p->from < p->each ? all - p->from : p->each;
 }
 
+/* unreached: an index that has not a hundredth of the buckets. */
+uint32_t partitions_groups(const struct partitions *p, uint32_t level)
+{
+    uint32_t beyond = p->shift + p->bits - level; /* bits that choose a partition and no bucket */
+    return p->bits > beyond ? 1u << (p->bits - beyond) : 1;
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 int met_writer_init(struct met_writer *w, const struct partitions *p, uint64_t bytes_expected)
@@ -205,7 +212,7 @@ static bool is_of_index(const struct entry *e)
 int met_add(struct met_writer *w, const struct partitions *p, struct pmkv *kv, uint32_t segment,
             const struct entry *e)
 {
-    uint32_t partition = (uint32_t)(e->hash >> p->shift) & ((1u << p->bits) - 1);
+    uint32_t partition = partition_of(p, e->hash);
     if (partition - p->from >= p->count)
         return 0;
     uint64_t row = e->start / row_payload(kv);

@@ -284,8 +284,7 @@ static int task_count(struct filler *f, uint32_t stream)
     return rc;
 }
 
-/* All partitions of this round that share buckets: the index may have fewer of them than there are
- * entries. unreached: memory runs out. */
+/* All partitions of this round that may share buckets. unreached: memory runs out. */
 static int task_merge(struct filler *f, uint32_t group)
 {
     const struct partitions *p = &f->fill->partitions;
@@ -337,10 +336,8 @@ static int size_index(struct fill *fill, uint64_t entries)
             return rc;
         expected = (atomic_load(&fill->keys_counted) << p->bits) / some;
     }
-    uint32_t level = index_level(fill->r->kv->index, entries);
     index_expect(fill->r->kv->index, expected);
-    uint32_t fewer = level - index_level(fill->r->kv->index, 0);
-    fill->groups = fewer < p->bits ? 1u << (p->bits - fewer) : 1;
+    fill->groups = partitions_groups(p, index_level(fill->r->kv->index, 0));
     return 0;
 }
 

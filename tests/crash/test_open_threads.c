@@ -14,6 +14,7 @@
 #include "kv/meta.h"
 #include "kv/replay_merge.h"
 #include "kv/store.h"
+#include "support/rng.h"
 
 enum { KEYS = 150000, ROUNDS = 3, LONG = 20, LONG_BYTES = 200 << 10, PATH_BYTES = 64 };
 
@@ -406,6 +407,33 @@ static struct sight entered(struct pmkv *kv, struct all_kept *all, const struct 
     replay_drop_tombstones(&r);
     notes_free(&r.notes);
     return look(kv);
+}
+
+/* Two threads never put slots into one bucket, though partitions may be of more bits than buckets
+ * are of. */
+Test(open_threads, hashes_of_one_bucket_are_of_one_group)
+{
+    struct test_rng rng = test_rng_make(11, 0);
+    for (uint64_t entries = 1; entries < 1ull << 28; entries *= 4)
+        for (uint32_t level = 16; level <= 26; level++) {
+            struct index *ix = NULL;
+            struct partitions p;
+            cr_assert_eq(index_new(&ix, 0, 1ull << 28), 0);
+            partitions_plan(&p, ix, entries, entries * 40, 64 << 20);
+            uint32_t most = index_level(ix, entries), groups;
+            index_free(&ix);
+            if (level > most)
+                continue;
+            groups = partitions_groups(&p, level);
+            cr_assert_leq(groups, 1u << p.bits);
+            for (int i = 0; i < 1000; i++) {
+                uint64_t hash = test_rng_next(&rng);
+                uint64_t other = test_rng_next(&rng) << level | (hash & ((1ull << level) - 1));
+                cr_assert_eq(partition_of(&p, hash) % groups, partition_of(&p, other) % groups,
+                             "%llx and %llx, level %u", (unsigned long long)hash,
+                             (unsigned long long)other, level);
+            }
+        }
 }
 
 /* --- what they should come to ----------------------------------------------------------------- */
