@@ -16,7 +16,8 @@ enum {
     PARTITION_BITS_MOST = 16, /* no index has fewer buckets */
     PIECE_BYTES = 4096,
     BLOCK_LEAST = 64 << 10,
-    BLOCK_MOST = 32 << 20,
+    BLOCK_MOST =
+        32 << 20, /* malloc maps as much apart, and gives it back to the system when freed */
     HUGE_PAGE_BYTES = 2 << 20,
 };
 
@@ -80,10 +81,9 @@ uint32_t partitions_groups(const struct partitions *p, uint32_t level)
 int met_writer_init(struct met_writer *w, const struct partitions *p, uint64_t bytes_expected)
 {
     uint64_t bytes = bytes_expected / 4;
-    bytes = bytes < BLOCK_LEAST ? BLOCK_LEAST : bytes > BLOCK_MOST ? BLOCK_MOST : bytes;
-    uint64_t unit = bytes < HUGE_PAGE_BYTES ? PIECE_BYTES : HUGE_PAGE_BYTES;
+    bytes = bytes < BLOCK_LEAST ? BLOCK_LEAST : bytes < HUGE_PAGE_BYTES ? bytes : BLOCK_MOST;
     *w = (struct met_writer){.stream_count = p->each,
-                             .block_bytes = divided_up(bytes, unit) * unit,
+                             .block_bytes = divided_up(bytes, PIECE_BYTES) * PIECE_BYTES,
                              .streams = calloc(2 * p->each, sizeof *w->streams)};
     if (!w->streams)
         return err_fact(-ENOMEM, "no memory to sort entries of summaries");
