@@ -39,7 +39,7 @@ if(PMKV_SANITIZE OR PMKV_COVERAGE)
     list(APPEND test_environment PMKV_CRASH_EVERY=3 PMKV_SCHED_EVERY=3) # three times as slow
 endif()
 if(PMKV_SANITIZE) # coverage needs them all
-    list(APPEND test_environment PMKV_FAIL_EVERY=4)
+    list(APPEND test_environment PMKV_FAIL_EVERY=2)
 endif()
 
 function(pmkv_test_properties name folder)

@@ -265,20 +265,21 @@ void index_prefetch_insert(const struct index *ix, uint64_t hash)
     __builtin_prefetch(&ix->stripes[index_stripe(hash)], 1, 3);
 }
 
-static int err_overflow_full(int rc, const struct index *ix)
-{
-    return err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1);
-}
-
-int index_insert(struct index *ix, uint64_t hash, struct slot slot)
+static int slot_add(struct index *ix, uint64_t hash, struct slot slot)
 {
     assert(slot_position(slot) != 0);
     assert(slot_tag(slot) == (hash >> LEVEL_MIN & 0xfffff));
     int rc = chain_insert(ix, bucket_first(ix, hash), hash & 0xffff, slot);
-    if (rc)
-        return err_overflow_full(rc, ix);
-    stripe_count_slots(ix, index_stripe(hash), 1);
-    return 0;
+    return rc ? err_fact(rc, "index: all %u overflow buckets are in use", ix->overflow_limit - 1)
+              : 0;
+}
+
+int index_insert(struct index *ix, uint64_t hash, struct slot slot)
+{
+    int rc = slot_add(ix, hash, slot);
+    if (rc == 0)
+        stripe_count_slots(ix, index_stripe(hash), 1);
+    return rc;
 }
 
 int index_fill_begin(struct index *ix, struct index_fill *fill)
@@ -292,14 +293,12 @@ int index_fill_begin(struct index *ix, struct index_fill *fill)
 
 int index_fill(struct index_fill *fill, uint64_t hash, struct slot slot, bool is_key)
 {
-    struct index *ix = fill->ix;
-    assert(slot_position(slot) != 0);
-    int rc = chain_insert(ix, bucket_first(ix, hash), hash & 0xffff, slot);
-    if (rc)
-        return err_overflow_full(rc, ix);
-    fill->slots[index_stripe(hash)]++;
-    fill->keys[index_stripe(hash)] += is_key;
-    return 0;
+    int rc = slot_add(fill->ix, hash, slot);
+    if (rc == 0) {
+        fill->slots[index_stripe(hash)]++;
+        fill->keys[index_stripe(hash)] += is_key;
+    }
+    return rc;
 }
 
 void index_fill_end(struct index_fill *fill)

@@ -47,12 +47,11 @@ void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32
 /* A piece at a time, so that the copy finds in the cache what the hash has read. */
 uint64_t row_buf_write_hashed(struct row_buf *buf, uint32_t offset, const void *src, uint32_t bytes)
 {
-    enum { PIECE = 1024 };
     const char *from = src;
     struct hash_run hash;
     hash_run_begin(&hash, src, bytes);
-    for (uint32_t at = 0; at < bytes; at += PIECE) {
-        uint32_t part = bytes - at < PIECE ? bytes - at : PIECE;
+    for (uint32_t at = 0; at < bytes; at += HASH_BLOCK_BYTES) {
+        uint32_t part = bytes - at < HASH_BLOCK_BYTES ? bytes - at : HASH_BLOCK_BYTES;
         hash_run_to(&hash, at + part);
         row_buf_write(buf, offset + at, from + at, part);
     }

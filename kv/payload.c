@@ -39,16 +39,14 @@ int payload_load(struct pmkv *kv, struct row_place place, void *dst, uint32_t by
     return 0;
 }
 
-enum { STREAM_STEP = 1024 };
-
 /* Copies and hashes a piece that is in one page, a little at a time, so that the hash finds it in
  * the first-level cache; `ahead` is asked for meanwhile. Short when it met poison. */
 static size_t piece_stream(struct media *m, uint64_t off, char *to, uint32_t bytes, uint64_t ahead,
                            uint32_t ahead_bytes, struct hash_run *hash)
 {
     size_t before = (size_t)((unsigned char *)to - hash->bytes);
-    for (uint32_t at = 0; at < bytes; at += STREAM_STEP) {
-        uint32_t n = bytes - at < STREAM_STEP ? bytes - at : STREAM_STEP;
+    for (uint32_t at = 0; at < bytes; at += HASH_BLOCK_BYTES) {
+        uint32_t n = bytes - at < HASH_BLOCK_BYTES ? bytes - at : HASH_BLOCK_BYTES;
         if (at < ahead_bytes)
             media_prefetch(m, ahead + at, ahead_bytes - at < n ? ahead_bytes - at : n);
         size_t moved = media_load(m, off + at, to + at, n);

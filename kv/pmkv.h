@@ -162,8 +162,8 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *opts);
 
 /**
  * Opens the pool at `path`, running recovery when it was not closed cleanly.
- * Takes DRAM for the index, some 16 B a key, and while it runs for what goes into it: at most a
- * sixteenth of the pool's size, or 36 B and the key for each version of one key where one has most.
+ * Takes DRAM for the index, some 16 B a key, and while it runs for what goes into it: about a
+ * sixteenth of the pool's size, more only where 20 B and the key for each version of one key are.
  * Damage never makes open fail while one copy of the superblock is good: it is repaired, or
  * reported by pmkv_health and pmkv_lost_foreach. `opts` may be NULL for defaults.
  * Errors: E_NO_POOL, E_ACCESS, E_BUSY, E_NOT_POOL, E_VERSION, E_TRUNCATED, E_CORRUPT, E_NO_MEMORY,

@@ -16,8 +16,7 @@ enum {
     PARTITION_BITS_MOST = 16, /* no index has fewer buckets */
     PIECE_BYTES = 4096,
     BLOCK_LEAST = 64 << 10,
-    BLOCK_MOST =
-        32 << 20, /* malloc maps as much apart, and gives it back to the system when freed */
+    BLOCK_MOST = 32 << 20, /* malloc maps it apart, and so gives it back when it is freed */
     HUGE_PAGE_BYTES = 2 << 20,
 };
 
@@ -25,7 +24,6 @@ enum {
 struct piece {
     struct piece *next;
     uint32_t used; /* once it is full */
-    uint32_t reserved;
     uint8_t bytes[];
 };
 struct met_stream {
@@ -138,9 +136,8 @@ static struct piece *piece_new(struct met_writer *w, uint8_t **end)
         w->blocks = block->next;
         block->next = w->filled;
         w->filled = block;
-        block = w->blocks;
     }
-    if (!block && !block_new(w))
+    if (!w->blocks && !block_new(w))
         return NULL;
     block = w->blocks;
     struct piece *piece = (struct piece *)((uint8_t *)block + block->used);

@@ -63,16 +63,15 @@ struct fill {
 
 /* --- a segment's entries ---------------------------------------------------------------------- */
 
-static bool room_for(void **list, size_t *room, size_t need)
+static bool room_for_part(struct filler *f, size_t bytes)
 {
-    if (need <= *room)
+    if (bytes <= f->bytes_room)
         return true;
-    size_t more = need + need / 2;
-    void *larger = realloc(*list, more);
+    uint8_t *larger = realloc(f->bytes, bytes + bytes / 2);
     if (!larger)
         return false;
-    *list = larger;
-    *room = more;
+    f->bytes = larger;
+    f->bytes_room = bytes + bytes / 2;
     return true;
 }
 
@@ -138,7 +137,7 @@ static int gather_summary(struct filler *f, struct segment *s)
 {
     uint32_t i = 0;
     for (; i < s->part_count && f->count < s->records; i++) {
-        if (!room_for((void **)&f->bytes, &f->bytes_room, s->parts[i].bytes))
+        if (!room_for_part(f, s->parts[i].bytes))
             return -ENOMEM;
         int rc = part_read(f->kv, s->parts[i], f->bytes);
         if (rc == 0) /* unreached: memory runs out while a part is rebuilt */
