@@ -5,10 +5,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "../recovery/errmsg.h"
 #include "../recovery/wait_word.h"
+#include "wait.h"
 
 /* A round beyond this share of a row would leave too much of the row before it empty. */
 enum { ROW_SHARE = 8 };
@@ -151,13 +151,6 @@ static bool round_commit(struct pmkv *kv, const struct round *r)
 
 /* --- rounds ----------------------------------------------------------------------------------- */
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* What the members were waiting for. They go without the lock. */
 static void tell_members(const struct round *r, bool stored)
 {
@@ -207,9 +200,9 @@ static void run_round(struct pmkv *kv, struct join *j)
     j->running = true;
     j->watched = false;
     pthread_mutex_unlock(&j->lock);
-    int64_t from = now_ns();
+    int64_t from = clock_ns();
     bool stored = round_commit(kv, &r);
-    int64_t took = now_ns() - from;
+    int64_t took = clock_ns() - from;
     tell_members(&r, stored);
     pthread_mutex_lock(&j->lock);
     j->running = false;

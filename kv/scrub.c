@@ -250,19 +250,7 @@ static void scan_finish(struct pmkv *kv, bool finished)
     pthread_mutex_unlock(&kv->work_lock);
 }
 
-/* Sleeps so that no more than the rate was looked at; wakes early when the scrub is stopped. */
-static void keep_rate(struct pmkv *kv, uint64_t bytes)
-{
-    pthread_mutex_lock(&kv->work_lock);
-    uint64_t rate = kv->scrub_rate;
-    if (rate && kv->scrub_wanted && !atomic_load(&kv->stopping)) {
-        uint64_t ns = bytes * 1000000000ull / rate;
-        wait_at_most(&kv->work_cond, &kv->work_lock, ns);
-    }
-    pthread_mutex_unlock(&kv->work_lock);
-}
-
-/* What the keeper does between two steps of a scrub, so that a long one delays nothing. */
+/* What the keeper does beside a scrub too, so that a long one delays nothing. */
 static void keeper_chores(struct pmkv *kv)
 {
     lanes_leave_evacuated(kv);
@@ -271,6 +259,24 @@ static void keeper_chores(struct pmkv *kv)
     repair_collect(kv);
     repair_pending(kv);
     super_store_counts(kv);
+}
+
+/* Until no more than the rate was looked at, or the scrub is stopped. Who wakes the keeper
+ * meanwhile has something for it to do. */
+static void keep_rate(struct pmkv *kv, uint64_t bytes)
+{
+    int64_t from = clock_ns();
+    pthread_mutex_lock(&kv->work_lock);
+    while (kv->scrub_rate && kv->scrub_wanted && !atomic_load(&kv->stopping)) {
+        int64_t left = from + (int64_t)(bytes * 1000000000ull / kv->scrub_rate) - clock_ns();
+        if (left <= 0)
+            break;
+        wait_at_most(&kv->work_cond, &kv->work_lock, (uint64_t)left);
+        pthread_mutex_unlock(&kv->work_lock);
+        keeper_chores(kv);
+        pthread_mutex_lock(&kv->work_lock);
+    }
+    pthread_mutex_unlock(&kv->work_lock);
 }
 
 /* A page whose segment is being freed or taken just now waits until that is done: a few writes. */
@@ -347,8 +353,8 @@ void keeper_wake(struct pmkv *kv)
         return;
     pthread_mutex_lock(&kv->work_lock);
     kv->chores_wanted = true;
-    pthread_cond_signal(&kv->work_cond);
     pthread_mutex_unlock(&kv->work_lock);
+    pthread_cond_signal(&kv->work_cond); /* not under the lock: the keeper would wait for it */
 }
 
 void *keeper_main(void *arg)

@@ -11,6 +11,7 @@
 #include "damage.h"
 #include "defer.h"
 #include "handle.h"
+#include "wait.h"
 
 /* What cleaning can pack a pool to. Above it the cost of making room grows without bound: at a
  * utilisation u the greedy cleaner moves about u/(1-u) bytes for each it frees. */
@@ -99,13 +100,6 @@ struct debt {
     uint32_t next;   /* as many, if that ends as it did before */
     uint32_t offers; /* since */
 };
-
-static int64_t clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void offer(struct debt *debt, int64_t until)
 {

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
-/* Waiting for a condition with a bound. */
+/* The clock, and waiting for a condition with a bound. */
 #ifndef PMKV_KV_WAIT_H
 #define PMKV_KV_WAIT_H
 
 #include <pthread.h>
 #include <stdint.h>
 #include <time.h>
+
+static inline int64_t clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 /* Waits on `cond` for at most `ns` nanoseconds; `mutex` is held. */
 static inline void wait_at_most(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t ns)
