@@ -425,6 +425,7 @@ uint32_t clean_round(struct pmkv *kv)
     struct cleaning c = {.kv = kv, .record = malloc(row_payload(kv))};
     atomic_store(&kv->cleaner_at_work, !kv->opts.no_background);
     leave_evacuated(kv);
+    lanes_leave_evacuated(kv);
     seal_waiting(kv);
     while (c.record && clean_next(&c))
         ;

@@ -21,7 +21,7 @@ int lane_init(struct pmkv *kv, struct lane *lane, enum lane_kind kind)
     const struct layout *l = &kv->vol.layout;
     pthread_mutex_init(&lane->lock, NULL);
     lane->kind = kind;
-    lane->whole_rows = kind == LANE_CLEANER;
+    lane->whole_rows = kind == LANE_CLEANER || kind == LANE_LONG;
     lane->segment = -1;
     for (uint32_t i = 0; i < LANE_SETS; i++) {
         struct row_buf *buf = &lane->rows[i];
@@ -56,7 +56,7 @@ struct lane *lane_pick(struct pmkv *kv)
     uint32_t home = thread_number();
     for (uint32_t i = 0; i < kv->lane_count; i++) {
         struct lane *lane = &kv->lanes[(home + i) % kv->lane_count];
-        if (pthread_mutex_trylock(&lane->lock) == 0)
+        if (lane_try_lock(lane))
             return lane;
     }
     struct lane *lane = &kv->lanes[home % kv->lane_count];
@@ -69,11 +69,16 @@ void lane_lock(struct lane *lane)
     pthread_mutex_lock(&lane->lock);
 }
 
+bool lane_try_lock(struct lane *lane)
+{
+    return pthread_mutex_trylock(&lane->lock) == 0;
+}
+
 void lane_lock_beside(struct lane *lane)
 {
     enum { TRIES = 64 }; /* a writer has it for a microsecond, most of the time it is at work */
     for (int i = 0; i < TRIES; i++) {
-        if (pthread_mutex_trylock(&lane->lock) == 0)
+        if (lane_try_lock(lane))
             return;
         sched_yield();
     }
@@ -87,8 +92,8 @@ void lane_unlock(struct lane *lane)
 
 struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **buf)
 {
-    for (uint32_t i = 0; i < kv->lane_count + 2 + kv->ghost_count; i++) {
-        uint32_t lanes = kv->lane_count + 2;
+    for (uint32_t i = 0; i < kv->lane_total + kv->ghost_count; i++) {
+        uint32_t lanes = kv->lane_total;
         struct lane *lane = i < lanes ? &kv->lanes[i] : &kv->ghosts[i - lanes];
         lane_lock_beside(lane);
         for (uint32_t k = 0; k < LANE_SETS; k++) {
@@ -106,7 +111,7 @@ struct lane *lane_holding(struct pmkv *kv, struct row_ref ref, struct row_buf **
 
 struct lane *lane_writing(struct pmkv *kv, uint32_t segment)
 {
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+    for (uint32_t i = 0; i < kv->lane_total; i++) {
         lane_lock_beside(&kv->lanes[i]);
         if (kv->lanes[i].segment == segment)
             return &kv->lanes[i];
@@ -161,8 +166,7 @@ int lane_finish_segment(struct pmkv *kv, struct lane *lane)
     }
     s->sealed_seq = atomic_load_explicit(&kv->counter, memory_order_relaxed);
     atomic_store_explicit(&s->state, SEGMENT_SEALED, memory_order_release);
-    lane->segment = -1;
-    keeper_wake(kv); /* it seals the segment */
+    lane->segment = -1; /* the keeper seals the segment: who takes the next one wakes it */
     return 0;
 }
 
@@ -299,9 +303,11 @@ int lane_add(struct pmkv *kv, struct lane *lane, struct draft *d, struct log_pos
     if (note_entry(kv, buf, d))
         return -ENOMEM;
     *pos = pos_make(&kv->shape, (struct row_place){buf->segment, buf->row, buf->fill});
-    if (d->hash_value)
-        d->value_hash = row_buf_write_hashed(buf, buf->fill + RECORD_HEADER_BYTES + d->key_bytes,
-                                             d->value, d->value_bytes);
+    uint32_t value_at = buf->fill + RECORD_HEADER_BYTES + d->key_bytes;
+    if (d->hash_value && lane->kind == LANE_LONG)
+        d->value_hash = row_fill_hashed(kv, buf, value_at, d->value, d->value_bytes);
+    else if (d->hash_value)
+        d->value_hash = row_buf_write_hashed(buf, value_at, d->value, d->value_bytes);
     struct record_header h = {.type = d->type,
                               .flags = d->flags,
                               .key_bytes = (uint16_t)d->key_bytes,
@@ -405,14 +411,23 @@ int lane_resume_row(struct pmkv *kv, struct lane *lane)
     return media_drain(kv->vol.media);
 }
 
+static bool must_leave(const struct pmkv *kv, const struct lane *lane)
+{
+    int64_t segment = atomic_load_explicit(&lane->segment, memory_order_relaxed);
+    bool spare = lane == kv->long_lane && segment_room(kv, SPACE_PUT) <= 0;
+    return segment >= 0 &&
+           (spare || atomic_load_explicit(&kv->segments[segment].evacuate, memory_order_relaxed));
+}
+
+/* Looks before it locks: it is asked all the time, and next to never has anything to do. */
 void lanes_leave_evacuated(struct pmkv *kv)
 {
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+    for (uint32_t i = 0; i < kv->lane_total; i++) {
         struct lane *lane = &kv->lanes[i];
-        if (lane == kv->cleaner)
-            continue; /* its row may hold moves that are not published yet; it goes on soon */
+        if (lane == kv->cleaner || !must_leave(kv, lane))
+            continue; /* the cleaner's row may hold moves not published yet; it goes on soon */
         lane_lock_beside(lane);
-        if (lane->segment >= 0 && atomic_load(&kv->segments[lane->segment].evacuate))
+        if (must_leave(kv, lane))
             lane_finish_segment(kv, lane);
         lane_unlock(lane);
     }

@@ -51,6 +51,7 @@ int lanes_assign_twins(struct pmkv *kv);
 /* The lane this thread should use, locked. */
 struct lane *lane_pick(struct pmkv *kv);
 void lane_lock(struct lane *lane);
+bool lane_try_lock(struct lane *lane);
 /* For who looks at all lanes: a writer does not wake a thread that sleeps on its lock, which takes
  * as long as 50 puts. */
 void lane_lock_beside(struct lane *lane);
@@ -84,7 +85,8 @@ int lane_close_row(struct pmkv *kv, struct lane *lane);
 /* Closes the current row and gives the segment up for sealing. */
 int lane_finish_segment(struct pmkv *kv, struct lane *lane);
 
-/* Lanes give up segments that are to be evacuated, so that the cleaner can have them. */
+/* Lanes give up segments that are to be evacuated, so that the cleaner can have them, and that of
+ * long values its own when room is short: puts can do without. */
 void lanes_leave_evacuated(struct pmkv *kv);
 
 /* After a clean open: brings checks and parity of a resumed row up to date and stores its twins
@@ -138,6 +140,10 @@ void row_buf_write(struct row_buf *buf, uint32_t offset, const void *src, uint32
 /* The same, in one pass with the hash64 of the bytes. */
 uint64_t row_buf_write_hashed(struct row_buf *buf, uint32_t offset, const void *src,
                               uint32_t bytes);
+/* The same of a value that fills the row: what is behind the first page is stored as it comes, with
+ * its checks. The first page waits for the close, because the record's header has the hash. */
+uint64_t row_fill_hashed(struct pmkv *kv, struct row_buf *buf, uint32_t offset, const void *src,
+                         uint32_t bytes);
 /* Behind the fill the image holds what an earlier row left there; padding is zeroed as it is taken.
  */
 void row_buf_zero(struct row_buf *buf, uint32_t offset, uint32_t bytes);

@@ -2,6 +2,7 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /* Rows of a lane: storing lines to every copy, gathering checks and parity, closing. */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -196,6 +197,16 @@ static uint64_t data_page_secret(const struct pmkv *kv, const struct row_buf *bu
     return group_secret(kv->vol.secret, buf->generation, off / PAGE_BYTES);
 }
 
+static void page_groups_finish(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t group,
+                               uint32_t count)
+{
+    if (buf->secret_of != page + 1) {
+        buf->secret = data_page_secret(kv, buf, page);
+        buf->secret_of = page + 1;
+    }
+    groups_finish(kv, buf, page, group, count);
+}
+
 /* Groups of the page, up to this place of the row, that are full (all: or begun). */
 static uint32_t groups_until(uint32_t page, uint32_t end, bool all)
 {
@@ -218,11 +229,7 @@ static void progress_until(struct pmkv *kv, struct row_buf *buf, uint32_t end, b
         uint32_t until = groups_until(page, end, all);
         if (until <= group)
             return;
-        if (buf->secret_of != page + 1) {
-            buf->secret = data_page_secret(kv, buf, page);
-            buf->secret_of = page + 1;
-        }
-        groups_finish(kv, buf, page, group, until - group);
+        page_groups_finish(kv, buf, page, group, until - group);
         buf->groups_done += until - group;
     }
 }
@@ -233,7 +240,40 @@ void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
 }
 
 /* Checks of eight groups are computed together in the time of three. */
-enum { GROUPS_AT_ONCE = 8 };
+enum { GROUPS_AT_ONCE = 8, HALF_BYTES = GROUPS_AT_ONCE * GROUP_BYTES };
+
+/* Checks and store of a half page. */
+static void store_half(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t half)
+{
+    uint32_t from = half * HALF_BYTES;
+    if (buf->page_off_of != page + 1)
+        row_at_page(kv, buf, page);
+    progress_until(kv, buf, page * PAGE_PAYLOAD_BYTES + (half ? PAGE_PAYLOAD_BYTES : HALF_BYTES),
+                   false);
+    store_piece(kv, buf, 0, page, from, PAGE_BYTES / 2);
+}
+
+uint64_t row_fill_hashed(struct pmkv *kv, struct row_buf *buf, uint32_t offset, const void *src,
+                         uint32_t bytes)
+{
+    const char *from = src;
+    struct hash_run hash;
+    assert(offset < PAGE_PAYLOAD_BYTES && offset + bytes == row_payload(kv));
+    hash_run_begin(&hash, src, bytes);
+    buf->groups_done = PAGE_GROUPS; /* as if the first page were done: they follow at the close */
+    for (uint32_t at = 0; at < bytes;) {
+        uint32_t page = (offset + at) / PAGE_PAYLOAD_BYTES, in = (offset + at) % PAGE_PAYLOAD_BYTES;
+        uint32_t half = in >= HALF_BYTES;
+        uint32_t part = (half ? PAGE_PAYLOAD_BYTES : HALF_BYTES) - in;
+        hash_run_to(&hash, at + part);
+        row_buf_write(buf, offset + at, from + at, part);
+        at += part;
+        if (page > 0)
+            store_half(kv, buf, page, half);
+    }
+    buf->ahead = kv->vol.layout.row_pages - 1;
+    return hash_run_end(&hash);
+}
 
 bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
@@ -252,6 +292,7 @@ bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 /* Parity is a sum in which a group that is added again is gone. */
 void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end)
 {
+    buf->ahead = 0;
     while (buf->groups_done > 0) {
         uint32_t page = (buf->groups_done - 1) / PAGE_GROUPS;
         uint32_t group = (buf->groups_done - 1) % PAGE_GROUPS;
@@ -266,18 +307,16 @@ void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end)
 /* --- closing ---------------------------------------------------------------------------------- */
 
 /* Checks of the groups never written: absent, bound like real ones. */
-static void seal_data_pages(struct pmkv *kv, struct row_buf *buf)
+static void seal_data_page(struct pmkv *kv, struct row_buf *buf, uint32_t p)
 {
-    for (uint32_t p = 0; p < kv->vol.layout.row_pages; p++) {
-        if (buf->present[p] == 0xffff)
+    if (buf->present[p] == 0xffff)
+        return;
+    uint64_t secret = data_page_secret(kv, buf, p);
+    for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
+        if (buf->present[p] >> g & 1)
             continue;
-        uint64_t secret = data_page_secret(kv, buf, p);
-        for (uint32_t g = 0; g < PAGE_GROUPS; g++) {
-            if (buf->present[p] >> g & 1)
-                continue;
-            uint32_t absent = group_absent(secret, g);
-            memcpy(buf->data + p * PAGE_BYTES + PAGE_PAYLOAD_BYTES + g * 4, &absent, 4);
-        }
+        uint32_t absent = group_absent(secret, g);
+        memcpy(buf->data + p * PAGE_BYTES + PAGE_PAYLOAD_BYTES + g * 4, &absent, 4);
     }
 }
 
@@ -294,18 +333,6 @@ static void seal_parity_pages(struct pmkv *kv, struct row_buf *buf)
             page_seal(buf->parity[m] + p * PAGE_BYTES, secret, present);
         }
     }
-}
-
-/* I15: pages of the row whose store faulted are rebuilt before the row closes, or the row retires.
- */
-static bool mend_row_pages(struct pmkv *kv, struct row_buf *buf)
-{
-    bool done = true;
-    for (uint32_t p = 0; p < kv->vol.layout.row_pages && done; p++)
-        if (bit_get(buf->bad[0], p))
-            done = repair_page_now(kv, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
-                                   buf->segment, buf->row) != REPAIR_LATER;
-    return done;
 }
 
 static bool store_or_mend(struct pmkv *kv, struct row_buf *buf, uint64_t off, const uint8_t *page,
@@ -331,15 +358,34 @@ static void fill_last_group(struct pmkv *kv, struct lane *lane, struct row_buf *
     row_store(kv, lane, buf);
 }
 
-static bool store_data_pages(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+/* Stores what the medium lacks of a page: its checks, and of a row stored whole the payload, the
+ * first half of which is on its way while the checks of the second are made. I15: a page whose
+ * store faulted is rebuilt before the row closes, or the row retires. */
+static bool close_data_page(struct pmkv *kv, struct lane *lane, struct row_buf *buf, uint32_t p)
+{
+    uint32_t start = p * PAGE_PAYLOAD_BYTES, from = PAGE_PAYLOAD_BYTES;
+    uint64_t off = row_copy_off(kv, buf, 0, p);
+    uint8_t *page = buf->data + p * PAGE_BYTES;
+    bool good = !bit_get(buf->bad[0], p);
+    if (p > 0 && p <= buf->ahead && good)
+        return true;
+    if (lane->whole_rows && start < buf->fill && good) {
+        from = HALF_BYTES;
+        progress_until(kv, buf, start + from < buf->fill ? start + from : buf->fill, true);
+        good = media_store(kv->vol.media, off, page, from) == from;
+    }
+    uint32_t end = start + PAGE_PAYLOAD_BYTES;
+    progress_until(kv, buf, end < buf->fill ? end : buf->fill, true);
+    seal_data_page(kv, buf, p);
+    return good ? store_or_mend(kv, buf, off, page, from)
+                : repair_page_now(kv, off, page, buf->segment, buf->row) != REPAIR_LATER;
+}
+
+static bool close_data_pages(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     bool done = true;
-    for (uint32_t p = 0; p < kv->vol.layout.row_pages && done; p++) {
-        bool payload = lane->whole_rows && p * PAGE_PAYLOAD_BYTES < buf->fill;
-        if (!bit_get(buf->bad[0], p)) /* the bad ones were mended whole */
-            done = store_or_mend(kv, buf, row_copy_off(kv, buf, 0, p), buf->data + p * PAGE_BYTES,
-                                 payload ? 0 : PAGE_PAYLOAD_BYTES);
-    }
+    for (uint32_t p = 0; p < kv->vol.layout.row_pages && done; p++)
+        done = close_data_page(kv, lane, buf, p);
     return done;
 }
 
@@ -361,11 +407,14 @@ static bool store_parity_pages(struct pmkv *kv, struct lane *lane, struct row_bu
 int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     fill_last_group(kv, lane, buf);
-    row_progress(kv, buf, true);
-    seal_data_pages(kv, buf);
-    seal_parity_pages(kv, buf);
-    if (!mend_row_pages(kv, buf) || !store_data_pages(kv, lane, buf) ||
-        !store_parity_pages(kv, lane, buf)) {
+    if (buf->ahead > 0 && buf->present[0] == 0)
+        page_groups_finish(kv, buf, 0, 0, PAGE_GROUPS);
+    bool done = close_data_pages(kv, lane, buf);
+    if (done) {
+        seal_parity_pages(kv, buf);
+        done = store_parity_pages(kv, lane, buf);
+    }
+    if (!done) {
         lane->must_close = true;
         return err_fact(-EIO, "row %u of segment %u cannot be closed while the medium is in doubt",
                         buf->row, buf->segment);
@@ -399,7 +448,7 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->row = row;
     buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
     buf->fill = buf->stored = buf->secret_of = buf->groups_done = buf->lines_used = 0;
-    buf->page_off_of = 0;
+    buf->page_off_of = buf->ahead = 0;
     for (uint32_t m = 0; m < l->parity_columns; m++)
         memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
     memset(buf->present, 0, sizeof buf->present);
@@ -416,15 +465,15 @@ static int lane_next_segment(struct pmkv *kv, struct lane *lane, enum space_clas
                 struct place p = layout_locate(&kv->vol.layout, lane->rows[i].twin_off[m]);
                 avoid[count++] = layout_array_of(&kv->vol.layout, p.segment);
             }
-    enum segment_kind kind = lane->kind == LANE_META      ? KIND_META
-                             : lane->kind == LANE_CLEANER ? KIND_COPIES
-                                                          : KIND_LOG;
+    enum segment_kind kind = lane->kind == LANE_META ? KIND_META
+                             : lane->whole_rows      ? KIND_WHOLE
+                                                     : KIND_LOG;
     int64_t segment = segment_take(kv, kind, class, avoid, count);
     if (segment < 0)
         return (int)segment;
     lane->segment = segment;
     lane->next_row = 0;
-    kv->segments[segment].packed = lane->kind != LANE_USER;
+    kv->segments[segment].packed = lane->kind == LANE_CLEANER || lane->kind == LANE_META;
     atomic_store_explicit(&kv->segments[segment].stored_units, 0, memory_order_relaxed);
     return 0;
 }

@@ -2,11 +2,15 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * Long values: pieces that fit what is left of a row, each an ordinary record under (value id,
- * number), then a manifest under the key. The pieces are durable and in the index before the
- * manifest is stored, so the manifest's one fence makes the value appear. Pieces whose manifest
- * does not count are dead: open and the writers drop them from the index, the cleaner from the
- * medium.
+ * Long values: pieces, each an ordinary record under (value id, number), then a manifest under the
+ * key. The pieces are durable and in the index before the manifest is stored, so the manifest's one
+ * fence makes the value appear. Pieces whose manifest does not count are dead: open and the writers
+ * drop them from the index, the cleaner from the medium.
+ *
+ * A piece that fills a row goes to the lane of long values, which stores rows whole with their
+ * parity: each byte once, and no twin. Checks that hold say nothing of such a row (I10), so the
+ * segment's header says that it is closed before the manifest is stored. While another writer has
+ * that lane, and where room is short, pieces fill what is left of an ordinary lane's row.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +23,35 @@
 #include "write.h"
 
 enum { EXTENT_OVERHEAD = RECORD_HEADER_BYTES + sizeof(struct extent_key), EXTENT_MIN_BYTES = 2048 };
+
+/* Bytes of a piece that fills a row. */
+static uint32_t row_piece(const struct pmkv *kv)
+{
+    return row_payload(kv) - EXTENT_OVERHEAD;
+}
+
+/* Stores a piece that fills a row of the lane of long values; returns its length, 0 on failure.
+ * -ENOSPC: it goes to another lane; nothing was stored. */
+static uint32_t extent_fill_row(struct pmkv *kv, struct draft *d, uint64_t left, int *rc,
+                                struct log_pos *pos)
+{
+    uint32_t bytes = row_piece(kv);
+    struct lane *lane = kv->long_lane;
+    *rc = -ENOSPC;
+    if (left < bytes || segment_room(kv, SPACE_PUT) <= 1 || !lane_try_lock(lane))
+        return 0;
+    d->value_bytes = bytes;
+    *rc = lane_begin(kv, lane, row_payload(kv), 1, SPACE_PUT);
+    if (*rc == 0) {
+        *rc = lane_add(kv, lane, d, pos);
+        if (*rc == 0)
+            *rc = lane_close_row(kv, lane);
+        if (*rc)
+            lane_abandon(kv, lane);
+    }
+    lane_unlock(lane);
+    return *rc ? 0 : bytes;
+}
 
 /* Stores one piece, as long as the lane's row has room for; returns its length, 0 on failure. */
 static uint32_t extent_commit(struct pmkv *kv, struct draft *d, uint64_t left, int *rc,
@@ -81,9 +114,11 @@ static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const 
                       .seq = counter_next(kv, 1)};
     struct log_pos pos;
     int rc;
-    *stored = d.seq ? extent_commit(kv, &d, left, &rc, &pos) : 0;
     if (d.seq == 0)
         return PMKV_E_IO;
+    *stored = extent_fill_row(kv, &d, left, &rc, &pos);
+    if (*stored == 0 && rc == -ENOSPC)
+        *stored = extent_commit(kv, &d, left, &rc, &pos);
     if (*stored == 0)
         return rc == -ENOSPC ? fail(PMKV_E_FULL, "no segment is free") : status_of(rc);
     enum pmkv_status published = extent_publish(kv, &key, pos, *stored);
@@ -92,6 +127,22 @@ static enum pmkv_status extent_store(struct pmkv *kv, struct manifest *m, const 
         m->value_hash = pieces_hash(m->value_hash, d.value_hash, *stored);
     }
     return published;
+}
+
+/* Before a manifest: the rows of its pieces are closed, and so the header says (I10). Of segments
+ * that the lane has left it was said then. Not under the lane's lock, which another writer takes
+ * again and again; one that was freed meanwhile has no piece of this value. */
+static enum pmkv_status extents_vouch(struct pmkv *kv)
+{
+    int64_t segment = atomic_load_explicit(&kv->long_lane->segment, memory_order_acquire);
+    if (segment < 0)
+        return PMKV_OK;
+    uint64_t generation = atomic_load(&kv->segments[segment].generation);
+    if (generation == 0 || !segment_pin(kv, (uint32_t)segment, generation))
+        return PMKV_OK;
+    int rc = segment_note_closed(kv, (uint32_t)segment);
+    segment_unpin(kv, (uint32_t)segment);
+    return status_of(rc);
 }
 
 static bool room_for(struct pmkv *kv, uint64_t bytes)
@@ -119,6 +170,8 @@ enum pmkv_status extents_store(struct pmkv *kv, const void *value, uint64_t byte
         at += stored;
         index_grow_step(kv->index);
     }
+    if (s == PMKV_OK && bytes >= row_piece(kv))
+        s = extents_vouch(kv);
     if (s) {
         extents_drop(kv, &m);
         return s;

@@ -82,10 +82,10 @@ static int pass_rows(struct replay *r)
 
 static struct lane *lane_for_tail(struct pmkv *kv, const struct lane_tail *t)
 {
-    if (t->kind == LANE_META || t->kind == LANE_CLEANER) {
-        struct lane *lane = t->kind == LANE_META ? kv->meta : kv->cleaner;
-        return lane->segment < 0 ? lane : NULL; /* unreached: a close writes one tail for each */
-    }
+    for (struct lane *lane = kv->cleaner; t->kind != LANE_USER && lane <= kv->meta; lane++)
+        if (lane->kind == t->kind)
+            return lane->segment < 0 ? lane
+                                     : NULL; /* unreached: a close writes one tail for each */
     for (uint32_t i = 0; i < kv->lane_count; i++)
         if (kv->lanes[i].segment < 0)
             return &kv->lanes[i];
@@ -126,7 +126,7 @@ static int adopt_tail_row(struct replay *r, struct lane *lane, const struct lane
 static bool tail_valid(const struct pmkv *kv, const struct lane_tail *t)
 {
     const struct layout *l = &kv->vol.layout;
-    return t->segment < l->segments && t->row <= l->segment_rows && t->kind <= LANE_META &&
+    return t->segment < l->segments && t->row <= l->segment_rows && t->kind < LANE_KINDS &&
            t->lines_used * LINE_BYTES <= row_payload(kv) && is_open(&kv->segments[t->segment]) &&
            atomic_load(&kv->segments[t->segment].generation) == t->generation;
 }
@@ -433,7 +433,7 @@ static int settle_segment(struct replay *r, uint32_t i)
     struct segment *s = &kv->segments[i];
     if (!is_open(s))
         return 0;
-    for (uint32_t k = 0; k < kv->lane_count + 2; k++)
+    for (uint32_t k = 0; k < kv->lane_total; k++)
         if (kv->lanes[k].segment == i)
             return 0;
     if (s->rows_used == 0 && !kv->opts.read_only)
@@ -486,7 +486,7 @@ static int pass_settle(struct replay *r)
     if (rc == 0 && !kv->opts.read_only)
         rc = lanes_assign_twins(kv);
     space_init(kv);
-    for (uint32_t k = 0; k < kv->lane_count + 2 && rc == 0 && !kv->opts.read_only; k++)
+    for (uint32_t k = 0; k < kv->lane_total && rc == 0 && !kv->opts.read_only; k++)
         rc = lane_resume_row(kv, &kv->lanes[k]);
     if (rc == 0 && !kv->opts.read_only)
         rc = lost_save(kv);

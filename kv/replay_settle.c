@@ -169,8 +169,9 @@ static bool settle_doubtful(struct replay *r, struct row_ref ref, struct row_rec
     return any;
 }
 
-/* Of a row that was stored whole and may be torn each record counts alone: it is a copy, and where
- * the row was not fenced what is missing of it still stands where it was copied from (I6). */
+/* Of a row that was stored whole and may be torn each record counts alone: where the row was not
+ * fenced, what is missing of a copy still stands where it was copied from (I6), and a piece of a
+ * long value has no manifest. */
 static bool stands_alone(const struct found_record *f, const struct testimony *t)
 {
     return !t->fenced && record_epoch(&f->h) == EPOCH_WHOLE_ROW;

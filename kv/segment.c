@@ -60,7 +60,7 @@ bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h,
         return false;
     bool free = h->state == SEGMENT_FREE && h->kind == KIND_NONE && h->generation == 0;
     bool used = (h->state == SEGMENT_OPEN || h->state == SEGMENT_SEALED) && h->kind >= KIND_LOG &&
-                h->kind <= KIND_COPIES && h->generation != 0;
+                h->kind <= KIND_WHOLE && h->generation != 0;
     uint32_t rows = kv->vol.layout.segment_rows;
     return (free || used) && h->rows_used <= rows && h->closed_rows <= (free ? 0 : rows) &&
            memcmp(h->reserved, zeros, sizeof zeros) == 0;
@@ -113,31 +113,54 @@ static int write_version(struct pmkv *kv, uint32_t segment, uint32_t *taken)
 
 /* With few columns both lines hold the same in the end: were the newer one damaged in every column,
  * the older would speak of an earlier state of the segment, and all in it was gone without a word.
- */
+ * header_lock. */
+static int write_headers(struct pmkv *kv, uint32_t segment, uint32_t *taken)
+{
+    *taken = 0;
+    int rc = write_version(kv, segment, taken);
+    if (rc == 0 && kv->vol.layout.columns <= 2)
+        rc = write_version(kv, segment, taken);
+    return rc;
+}
+
 int segment_write_headers(struct pmkv *kv, uint32_t segment)
 {
-    uint32_t taken = 0;
+    uint32_t taken;
     pthread_mutex_lock(&kv->header_lock);
-    int rc = write_version(kv, segment, &taken);
-    if (rc == 0 && kv->vol.layout.columns <= 2)
-        rc = write_version(kv, segment, &taken);
+    int rc = write_headers(kv, segment, &taken);
     pthread_mutex_unlock(&kv->header_lock);
     if (rc == 0 && taken == 0 && mend_headers(kv, segment) == 0)
         return err_fact(-EIO, "no copy of the header of segment %u could be stored", segment);
     return rc;
 }
 
-int segment_note_closed(struct pmkv *kv, uint32_t segment)
+/* Who finds it said already finds it durable: it is said under the lock. */
+static int say_closed(struct pmkv *kv, uint32_t segment, uint32_t *taken)
 {
     struct segment *s = &kv->segments[segment];
+    int rc = 0;
+    *taken = 1;
+    pthread_mutex_lock(&kv->header_lock);
     uint32_t said = s->closed_rows;
     uint32_t closed = atomic_load_explicit(&s->rows_durable, memory_order_relaxed);
-    if (closed <= said)
+    if (closed > said) {
+        s->closed_rows = closed;
+        rc = write_headers(kv, segment, taken);
+        if (rc || *taken == 0)
+            s->closed_rows = said; /* some copies may say it: it is true */
+    }
+    pthread_mutex_unlock(&kv->header_lock);
+    return rc;
+}
+
+int segment_note_closed(struct pmkv *kv, uint32_t segment)
+{
+    uint32_t taken;
+    int rc = say_closed(kv, segment, &taken);
+    if (rc == 0 && taken == 0 && mend_headers(kv, segment) > 0)
+        rc = say_closed(kv, segment, &taken);
+    if (rc == 0 && taken > 0)
         return 0;
-    s->closed_rows = closed;
-    if (segment_write_headers(kv, segment) == 0)
-        return 0;
-    s->closed_rows = said; /* some copies may say it: it is true */
     return atomic_load(&kv->write_failed) || atomic_load(&kv->unavailable) ? -EIO : 0;
 }
 
@@ -337,7 +360,6 @@ static void segment_probe(struct pmkv *kv, uint32_t segment)
 static int segment_begin(struct pmkv *kv, uint32_t segment, enum segment_kind kind)
 {
     struct segment *s = &kv->segments[segment];
-    segment_probe(kv, segment);
     uint64_t generation = counter_next(kv, 1);
     atomic_store_explicit(&s->generation, GENERATION_CHANGING, memory_order_seq_cst);
     while (atomic_load_explicit(&s->pins, memory_order_seq_cst) != 0)
@@ -379,13 +401,15 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
         int64_t taken = -ENOSPC;
         bool ready = false, last = false;
         if (segment_room(kv, class) > 0 || class >= SPACE_CLEANER) {
-            if (kind == KIND_LOG)
+            if (kind == KIND_LOG || (kind == KIND_WHOLE && class == SPACE_PUT))
                 taken = segment_claim(kv, SEGMENT_READY, false, kind, avoid, avoid_count);
             ready = taken >= 0;
             if (!ready)
                 taken = segment_claim(kv, SEGMENT_FREE, false, kind, avoid, avoid_count);
-            if (taken < 0 && kind == KIND_COPIES) /* its kind and generation are given anew */
+            if (taken < 0 && kind == KIND_WHOLE) {
                 taken = segment_claim(kv, SEGMENT_READY, false, kind, avoid, avoid_count);
+                ready = taken >= 0;
+            }
             last = taken < 0;
             if (last)
                 taken = segment_claim(kv, SEGMENT_FREE, true, kind, avoid, avoid_count);
@@ -395,7 +419,11 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
             pthread_cond_signal(&kv->cleaner_cond);
         }
         pthread_mutex_unlock(&kv->segments_lock);
-        int rc = taken >= 0 && !ready ? segment_begin(kv, (uint32_t)taken, kind) : 0;
+        if (taken >= 0 && !ready)
+            segment_probe(kv, (uint32_t)taken);
+        /* One that is ready was begun as KIND_LOG; another kind has a generation of its own. */
+        bool begun = taken < 0 || (ready && kind == KIND_LOG);
+        int rc = begun ? 0 : segment_begin(kv, (uint32_t)taken, kind);
         bool outage = atomic_load(&kv->write_failed) || atomic_load(&kv->unavailable);
         if (rc && !last && !outage)
             continue;    /* another one: this one's header cannot be stored */
@@ -413,7 +441,10 @@ void segment_prepare_ahead(struct pmkv *kv)
         if (kv->ready_count < kv->lane_count + 2 && kv->free_count > 2)
             taken = segment_claim(kv, SEGMENT_FREE, false, KIND_LOG, NULL, 0);
         pthread_mutex_unlock(&kv->segments_lock);
-        if (taken < 0 || segment_begin(kv, (uint32_t)taken, KIND_LOG))
+        if (taken < 0)
+            return;
+        segment_probe(kv, (uint32_t)taken);
+        if (segment_begin(kv, (uint32_t)taken, KIND_LOG))
             return;
         pthread_mutex_lock(&kv->segments_lock);
         atomic_store_explicit(&kv->segments[taken].state, SEGMENT_READY, memory_order_relaxed);

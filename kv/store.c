@@ -137,17 +137,19 @@ static uint32_t choose_lanes(const struct pmkv *kv)
 static int make_lanes(struct pmkv *kv)
 {
     kv->lane_count = choose_lanes(kv);
-    kv->lanes = calloc(kv->lane_count + 2, sizeof *kv->lanes);
+    static const enum lane_kind others[] = {LANE_CLEANER, LANE_LONG, LANE_META};
+    enum { OTHERS = sizeof others / sizeof *others };
+    kv->lane_total = kv->lane_count + OTHERS;
+    kv->lanes = calloc(kv->lane_total, sizeof *kv->lanes);
     if (!kv->lanes)
         return err_fact(-ENOMEM, "no memory for %u lanes", kv->lane_count);
     kv->cleaner = &kv->lanes[kv->lane_count];
-    kv->meta = kv->cleaner + 1;
+    kv->long_lane = kv->cleaner + 1;
+    kv->meta = kv->long_lane + 1;
     int rc = 0;
-    for (uint32_t i = 0; i < kv->lane_count + 2 && rc == 0; i++)
+    for (uint32_t i = 0; i < kv->lane_total && rc == 0; i++)
         rc = lane_init(kv, &kv->lanes[i],
-                       i < kv->lane_count    ? LANE_USER
-                       : i == kv->lane_count ? LANE_CLEANER
-                                             : LANE_META);
+                       i < kv->lane_count ? LANE_USER : others[i - kv->lane_count]);
     return rc ? err_fact(rc, "no memory for the rows of %u lanes", kv->lane_count) : 0;
 }
 
@@ -175,7 +177,7 @@ static int make_memory(struct pmkv *kv)
 
 static void free_store(struct pmkv *kv)
 {
-    for (uint32_t i = 0; kv->lanes && i < kv->lane_count + 2; i++)
+    for (uint32_t i = 0; kv->lanes && i < kv->lane_total; i++)
         lane_fini(&kv->lanes[i]);
     for (uint32_t i = 0; i < kv->ghost_count; i++)
         lane_fini(&kv->ghosts[i]);
@@ -380,7 +382,7 @@ static int return_ready(struct pmkv *kv)
 static int settle_lanes(struct pmkv *kv)
 {
     int rc = 0;
-    for (uint32_t i = 0; i < kv->lane_count + 2 && rc == 0; i++) {
+    for (uint32_t i = 0; i < kv->lane_total && rc == 0; i++) {
         struct lane *lane = &kv->lanes[i];
         struct row_buf *buf = &lane->rows[lane->current];
         if (lane->segment < 0)
@@ -393,7 +395,7 @@ static int settle_lanes(struct pmkv *kv)
     }
     if (rc == 0)
         rc = media_drain(kv->vol.media);
-    for (uint32_t i = 0; i < kv->lane_count + 2 && rc == 0; i++)
+    for (uint32_t i = 0; i < kv->lane_total && rc == 0; i++)
         row_closed(kv, &kv->lanes[i]);
     return rc;
 }
@@ -403,8 +405,8 @@ static int flush_summaries(struct pmkv *kv)
     int rc = 0;
     seal_waiting(kv);
     pthread_mutex_lock(&kv->seal_lock);
-    for (uint32_t i = 0; i <= kv->lane_count && rc == 0; i++) /* user lanes and the cleaner's */
-        if (kv->lanes[i].segment >= 0)
+    for (uint32_t i = 0; i < kv->lane_total && rc == 0; i++)
+        if (&kv->lanes[i] != kv->meta && kv->lanes[i].segment >= 0)
             rc = summary_flush(kv, (uint32_t)kv->lanes[i].segment);
     pthread_mutex_unlock(&kv->seal_lock);
     seal_waiting(kv); /* the meta lane may have filled a segment with that */
@@ -415,7 +417,7 @@ static void write_tails(struct pmkv *kv)
 {
     kv->super.tail_count = 0;
     memset(kv->super.tails, 0, sizeof kv->super.tails);
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+    for (uint32_t i = 0; i < kv->lane_total; i++) {
         struct lane *lane = &kv->lanes[i];
         struct row_buf *buf = &lane->rows[lane->current];
         if (lane->segment < 0)

@@ -59,18 +59,19 @@ enum segment_state {
 };
 /* In memory: the segment is between two generations; nobody pins it. */
 #define GENERATION_CHANGING UINT64_MAX
-/* KIND_COPIES: of the log, filled by the cleaner. Its rows are stored whole, when they are closed,
- * and what a torn one lacks still stands where it was copied from (I6). */
+/* KIND_WHOLE: of the log. Its rows are stored whole, when they are closed, and what a torn one
+ * lacks nobody needs: it still stands where the cleaner copied it from (I6), or is of a long value
+ * whose put was cut. */
 enum segment_kind {
     KIND_NONE = 0,
     KIND_LOG = 1,
     KIND_META = 2,
     KIND_TWIN = 3,
-    KIND_COPIES = 4,
+    KIND_WHOLE = 4,
 };
 static inline bool kind_is_log(enum segment_kind kind)
 {
-    return kind == KIND_LOG || kind == KIND_COPIES;
+    return kind == KIND_LOG || kind == KIND_WHOLE;
 }
 
 /* Where a meta record is, and its value's bytes. */
@@ -135,6 +136,7 @@ struct row_buf {
     uint64_t generation;
     uint32_t fill;                     /* payload bytes used */
     uint32_t stored;                   /* payload bytes stored to the medium (whole lines) */
+    uint32_t ahead;                    /* pages 1.. of a row stored whole that are stored by now */
     uint32_t groups_done;              /* groups whose check and parity are in: page * 16 + group */
     uint32_t secret_of;                /* 1 + the page `secret` is of; 0: none */
     uint64_t secret;                   /* what the checks of the page in work are mixed with */
@@ -150,7 +152,8 @@ struct row_buf {
     uint64_t twin_marked[MAX_ROW_PAGES / 64]; /* twin pages that carry this row's mark */
 };
 
-enum lane_kind { LANE_USER = 0, LANE_CLEANER = 1, LANE_META = 2 };
+/* On the medium, in the tails of a clean close: never renumbered. */
+enum lane_kind { LANE_USER = 0, LANE_CLEANER = 1, LANE_META = 2, LANE_LONG = 3, LANE_KINDS };
 
 struct lane {
     pthread_mutex_t lock;
@@ -224,8 +227,9 @@ struct pmkv {
     struct segment *segments;
     uint32_t slots_per_slice; /* twin slots in one column's slice of a twin segment */
     uint32_t lane_count;      /* user lanes */
-    struct lane *lanes;       /* user lanes, then cleaner, then meta */
-    struct lane *cleaner, *meta;
+    uint32_t lane_total;      /* and the others */
+    struct lane *lanes;       /* user lanes, then the cleaner's, that of long values, meta */
+    struct lane *cleaner, *long_lane, *meta;
     struct join *join; /* NULL: each commit has a drain of its own */
 
     _Alignas(64) atomic_ullong counter; /* I3: sequence numbers, batch ids, generations */

@@ -89,7 +89,7 @@ static int twin_next(struct pmkv *kv, struct twin_walk *w, uint64_t *off, uint32
 bool twin_in_use(struct pmkv *kv, uint64_t off)
 {
     uint64_t bytes = (uint64_t)kv->vol.layout.row_pages * PAGE_BYTES;
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+    for (uint32_t i = 0; i < kv->lane_total; i++)
         for (uint32_t set = 0; set < LANE_SETS; set++)
             for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++)
                 if (off - kv->lanes[i].rows[set].twin_off[t] < bytes)
@@ -123,7 +123,7 @@ static struct row_buf *slot_row(struct pmkv *kv, uint64_t slot_off, uint32_t *nu
             !twin_mark_valid(kv, &mark, off))
             continue;
         *number = mark.number;
-        for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+        for (uint32_t i = 0; i < kv->lane_total; i++) {
             struct row_buf *buf = &kv->lanes[i].rows[kv->lanes[i].current];
             if (buf->state == ROW_OPEN && buf->segment == mark.segment && buf->row == mark.row &&
                 buf->generation == mark.generation)
@@ -174,7 +174,7 @@ int lanes_assign_twins(struct pmkv *kv)
     if (m == 0 || twins_are_parity(kv))
         return 0;
     keep_twins(kv);
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+    for (uint32_t i = 0; i < kv->lane_total; i++)
         for (uint32_t k = 0; k < LANE_SETS * m && !kv->lanes[i].whole_rows; k++) {
             struct row_buf *buf = &kv->lanes[i].rows[k / m];
             int rc = buf->twin_off[k % m] ? 0 : twin_take(kv, buf, k % m, -1);
@@ -216,7 +216,7 @@ struct lane *twin_owner(struct pmkv *kv, uint64_t off, struct row_buf **buf, uin
                         uint32_t *page)
 {
     uint64_t bytes = (uint64_t)kv->vol.layout.row_pages * PAGE_BYTES;
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+    for (uint32_t i = 0; i < kv->lane_total; i++) {
         lane_lock_beside(&kv->lanes[i]);
         for (uint32_t set = 0; set < LANE_SETS; set++)
             for (uint32_t t = 0; t < kv->vol.layout.parity_columns; t++) {

@@ -370,7 +370,7 @@ static void twin_is_reused(void *arg, struct media *m, enum sim_op op, uint64_t 
         kv->segments[mark.segment].generation != mark.generation)
         return;
     struct row_buf *open = NULL;
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++)
+    for (uint32_t i = 0; i < kv->lane_total; i++)
         for (uint32_t set = 0; set < LANE_SETS; set++) {
             struct row_buf *b = &kv->lanes[i].rows[set];
             if (b->state == ROW_OPEN && b->segment == mark.segment && b->row == mark.row)

@@ -38,7 +38,7 @@ static uint64_t payload_off(struct aim *a, struct row_place p, uint32_t in)
     if (at >= row_payload(kv))
         at = row_payload(kv) - 1;
     uint32_t page = at / PAGE_PAYLOAD_BYTES;
-    for (uint32_t i = 0; i < kv->lane_count + 2; i++) {
+    for (uint32_t i = 0; i < kv->lane_total; i++) {
         const struct row_buf *buf = &kv->lanes[i].rows[kv->lanes[i].current];
         if (buf->state == ROW_OPEN && buf->segment == p.segment && buf->row == p.row)
             return row_copy_off(kv, buf, below(a, row_copies(kv)), page) + at % PAGE_PAYLOAD_BYTES;
@@ -108,7 +108,7 @@ static uint64_t twin_spot(struct aim *a)
     struct pmkv *kv = a->r->kv;
     const struct layout *l = &a->r->layout;
     if (kv && !twins_are_parity(kv) && l->parity_columns) {
-        struct lane *lane = &kv->lanes[below(a, 2) ? 0 : below(a, kv->lane_count + 2)];
+        struct lane *lane = &kv->lanes[below(a, 2) ? 0 : below(a, kv->lane_total)];
         const struct row_buf *buf = &lane->rows[below(a, LANE_SETS)];
         uint64_t off = buf->twin_off[below(a, l->parity_columns)];
         if (off)

@@ -248,3 +248,26 @@ Test(sched_keys, long_values_replaced_while_read)
                                    .prepare = long_value_there,
                                    .body = long_values});
 }
+
+/* Values of more than a row, whose pieces go to the lane of long values, or past it while another
+ * writer has it. Both speak for the lane's closed rows. */
+static void longer_values(struct world *w, unsigned thread)
+{
+    if (thread == 0)
+        do_put(w, 0, 70000);
+    else if (thread == 1)
+        do_put(w, 1, 40000);
+    else
+        do_get(w, 0);
+}
+
+Test(sched_keys, two_writers_have_one_lane_for_long_values)
+{
+    explore(&(struct sched_script){.name = "two writers and one lane for long values",
+                                   .threads = 3,
+                                   .keys = 2,
+                                   .lanes = 2,
+                                   .schedules = 300,
+                                   .prepare = long_value_there,
+                                   .body = longer_values});
+}

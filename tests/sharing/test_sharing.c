@@ -137,7 +137,7 @@ static enum class class_of(uintptr_t at) {
     if (inside(at, ix, sizeof *ix)) return INDEX;
     if (inside(at, store->segments,
                store->vol.layout.segments * sizeof *store->segments)) return SEGMENTS;
-    if (inside(at, store->lanes, (store->lane_count + 2) * sizeof *store->lanes)) return LANES;
+    if (inside(at, store->lanes, store->lane_total * sizeof *store->lanes)) return LANES;
     return inside(at, store, sizeof *store) ? STORE : OTHER;
 }
 
