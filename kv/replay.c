@@ -82,10 +82,10 @@ static int pass_rows(struct replay *r)
 
 static struct lane *lane_for_tail(struct pmkv *kv, const struct lane_tail *t)
 {
+    /* unreached: of each kind there is a lane, and a close writes one tail for it. */
     for (struct lane *lane = kv->cleaner; t->kind != LANE_USER && lane <= kv->meta; lane++)
         if (lane->kind == t->kind)
-            return lane->segment < 0 ? lane
-                                     : NULL; /* unreached: a close writes one tail for each */
+            return lane->segment < 0 ? lane : NULL;
     for (uint32_t i = 0; i < kv->lane_count; i++)
         if (kv->lanes[i].segment < 0)
             return &kv->lanes[i];
