@@ -261,6 +261,9 @@ static void keeper_chores(struct pmkv *kv)
     super_store_counts(kv);
 }
 
+/* What nobody wakes the keeper for waits so long at most. */
+enum { ROUND_NS = 20 * 1000 * 1000 };
+
 /* Until no more than the rate was looked at, or the scrub is stopped. Who wakes the keeper
  * meanwhile has something for it to do. */
 static void keep_rate(struct pmkv *kv, uint64_t bytes)
@@ -271,7 +274,7 @@ static void keep_rate(struct pmkv *kv, uint64_t bytes)
         int64_t left = from + (int64_t)(bytes * 1000000000ull / kv->scrub_rate) - clock_ns();
         if (left <= 0)
             break;
-        wait_at_most(&kv->work_cond, &kv->work_lock, (uint64_t)left);
+        wait_at_most(&kv->work_cond, &kv->work_lock, left < ROUND_NS ? (uint64_t)left : ROUND_NS);
         pthread_mutex_unlock(&kv->work_lock);
         keeper_chores(kv);
         pthread_mutex_lock(&kv->work_lock);
@@ -366,7 +369,7 @@ void *keeper_main(void *arg)
         pthread_mutex_lock(&kv->work_lock);
         bool scrub = kv->scrub_running;
         if (!scrub && !kv->chores_wanted && !atomic_load(&kv->stopping))
-            wait_at_most(&kv->work_cond, &kv->work_lock, 20 * 1000000ull);
+            wait_at_most(&kv->work_cond, &kv->work_lock, ROUND_NS);
         kv->chores_wanted = false;
         pthread_mutex_unlock(&kv->work_lock);
         if (scrub)
