@@ -405,7 +405,7 @@ int lane_resume_row(struct pmkv *kv, struct lane *lane)
     if (buf->state != ROW_OPEN || lane->whole_rows)
         return 0;
     buf->groups_done = buf->secret_of = 0;
-    row_progress(kv, buf, false);
+    row_progress(kv, buf);
     if (!row_store_twins(kv, buf))
         return err_fact(-EIO, "the twins of an open row could not be stored");
     return media_drain(kv->vol.media);

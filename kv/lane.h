@@ -115,8 +115,8 @@ bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
 void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end);
 /* Stores all of the row's payload to its twins, not to the row. false: as row_store. */
 bool row_store_twins(struct pmkv *kv, struct row_buf *buf);
-/* Brings checks and parity up to date for groups that are full (all: also the partial one). */
-void row_progress(struct pmkv *kv, struct row_buf *buf, bool all);
+/* Brings checks and parity up to date for groups that are full. */
+void row_progress(struct pmkv *kv, struct row_buf *buf);
 /* Stores parity and checks; the row becomes CLOSING and 0 is returned. -EIO: the medium as a whole
  * is in doubt (I14): the row stays open in DRAM, to be closed when it answers again. */
 int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);

@@ -234,23 +234,22 @@ static void progress_until(struct pmkv *kv, struct row_buf *buf, uint32_t end, b
     }
 }
 
-void row_progress(struct pmkv *kv, struct row_buf *buf, bool all)
+void row_progress(struct pmkv *kv, struct row_buf *buf)
 {
-    progress_until(kv, buf, buf->fill, all);
+    progress_until(kv, buf, buf->fill, false);
 }
 
 /* Checks of eight groups are computed together in the time of three. */
 enum { GROUPS_AT_ONCE = 8, HALF_BYTES = GROUPS_AT_ONCE * GROUP_BYTES };
 
-/* Checks and store of a half page. */
+/* Checks and store of a half page; the check line goes with the second. */
 static void store_half(struct pmkv *kv, struct row_buf *buf, uint32_t page, uint32_t half)
 {
-    uint32_t from = half * HALF_BYTES;
     if (buf->page_off_of != page + 1)
         row_at_page(kv, buf, page);
     progress_until(kv, buf, page * PAGE_PAYLOAD_BYTES + (half ? PAGE_PAYLOAD_BYTES : HALF_BYTES),
                    false);
-    store_piece(kv, buf, 0, page, from, PAGE_BYTES / 2);
+    store_piece(kv, buf, 0, page, half * HALF_BYTES, HALF_BYTES);
 }
 
 uint64_t row_fill_hashed(struct pmkv *kv, struct row_buf *buf, uint32_t offset, const void *src,
@@ -271,7 +270,7 @@ uint64_t row_fill_hashed(struct pmkv *kv, struct row_buf *buf, uint32_t offset, 
         if (page > 0)
             store_half(kv, buf, page, half);
     }
-    buf->ahead = kv->vol.layout.row_pages - 1;
+    buf->ahead = true;
     return hash_run_end(&hash);
 }
 
@@ -280,19 +279,19 @@ bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
     while (!lane->whole_rows && buf->stored < buf->fill) {
         if (!store_page(kv, buf, 0))
             return false;
-        if (buf->stored - groups_end(buf->groups_done) >= GROUPS_AT_ONCE * GROUP_BYTES ||
+        if (buf->stored - groups_end(buf->groups_done) >= HALF_BYTES ||
             buf->stored % PAGE_PAYLOAD_BYTES == 0)
             progress_until(kv, buf, buf->stored, false);
     }
     if (lane->whole_rows)
-        row_progress(kv, buf, false);
+        row_progress(kv, buf);
     return true;
 }
 
 /* Parity is a sum in which a group that is added again is gone. */
 void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end)
 {
-    buf->ahead = 0;
+    buf->ahead = false;
     while (buf->groups_done > 0) {
         uint32_t page = (buf->groups_done - 1) / PAGE_GROUPS;
         uint32_t group = (buf->groups_done - 1) % PAGE_GROUPS;
@@ -367,7 +366,7 @@ static bool close_data_page(struct pmkv *kv, struct lane *lane, struct row_buf *
     uint64_t off = row_copy_off(kv, buf, 0, p);
     uint8_t *page = buf->data + p * PAGE_BYTES;
     bool good = !bit_get(buf->bad[0], p);
-    if (p > 0 && p <= buf->ahead && good)
+    if (p > 0 && buf->ahead && good)
         return true;
     if (lane->whole_rows && start < buf->fill && good) {
         from = HALF_BYTES;
@@ -407,7 +406,7 @@ static bool store_parity_pages(struct pmkv *kv, struct lane *lane, struct row_bu
 int row_close_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
 {
     fill_last_group(kv, lane, buf);
-    if (buf->ahead > 0 && buf->present[0] == 0)
+    if (buf->ahead && buf->present[0] == 0) /* once: a close that failed comes here again */
         page_groups_finish(kv, buf, 0, 0, PAGE_GROUPS);
     bool done = close_data_pages(kv, lane, buf);
     if (done) {
@@ -448,7 +447,8 @@ static void row_buf_reset(struct pmkv *kv, struct row_buf *buf, uint32_t segment
     buf->row = row;
     buf->generation = atomic_load_explicit(&kv->segments[segment].generation, memory_order_relaxed);
     buf->fill = buf->stored = buf->secret_of = buf->groups_done = buf->lines_used = 0;
-    buf->page_off_of = buf->ahead = 0;
+    buf->page_off_of = 0;
+    buf->ahead = false;
     for (uint32_t m = 0; m < l->parity_columns; m++)
         memset(buf->parity[m], 0, (size_t)l->chunk_pages * PAGE_BYTES);
     memset(buf->present, 0, sizeof buf->present);

@@ -11,8 +11,8 @@
  *   2. settle    what is missing between records (a gap) is
  *                  damage, if the row was fenced: the segment's header says so, or a later row of
  *                  the segment has content, or checks of the row hold (they are stored at the
- *                  close, after all its commits were fenced; of rows stored whole they
- *                  say nothing), or a later epoch of the row is there (I10)
+ *                  close, after all its commits were fenced; of rows stored whole they say
+ *                  nothing), or a later epoch of the row is there (I10)
  *                  damage that ends the row, if no copy of the place can be read
  *                  the tail else: a torn write nobody was told about; the row ends there
  *   3. complete  the row is written in place with parity and checks, and fenced, before anything in

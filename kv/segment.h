@@ -53,10 +53,11 @@ bool segment_header_valid(const struct pmkv *kv, const struct segment_header *h,
  * that fault are queued for repair. 0, or -EIO when no copy took it or a drain failed. */
 int segment_write_headers(struct pmkv *kv, uint32_t segment);
 
-/* I10: says in the headers, durably, which rows are closed by now. Before a lane leaves the segment
- * and before the cleaner frees what it moved into it; else nothing would tell damage at the end of
- * its last row from a torn write. 0; -EIO in an outage. A header that cannot be stored anywhere is
- * no error: nothing says it then until the segment is sealed. */
+/* I10: says in the headers, durably, which rows are closed by now. Before a lane leaves the
+ * segment, before the cleaner frees what it moved into it and before the manifest of a long value
+ * whose pieces are there; else nothing would tell damage at the end of its last row from a torn
+ * write. 0; -EIO in an outage. A header that cannot be stored anywhere is no error: nothing says it
+ * then until the segment is sealed. */
 int segment_note_closed(struct pmkv *kv, uint32_t segment);
 
 /* Sets a segment's state from a valid header. */

@@ -26,7 +26,8 @@ void space_init(struct pmkv *kv)
     kv->reserve_segments = 4;
     if (kv->reserve_segments > segments / 4)
         kv->reserve_segments = segments / 4;
-    /* Besides the reserve, each lane's open segment is never full. */
+    /* Besides the reserve, each lane's open segment is never full; that of long values is given up
+     * when room is short. */
     uint32_t unusable = twins + kv->reserve_segments + kv->lane_count + 1;
     uint64_t usable = segments > unusable + 1 ? segments - unusable : 1;
     kv->capacity_units = usable * segment_payload(kv) / 8 / 100 * CAPACITY_PERCENT;

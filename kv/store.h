@@ -136,7 +136,7 @@ struct row_buf {
     uint64_t generation;
     uint32_t fill;                     /* payload bytes used */
     uint32_t stored;                   /* payload bytes stored to the medium (whole lines) */
-    uint32_t ahead;                    /* pages 1.. of a row stored whole that are stored by now */
+    bool ahead;                        /* all but the first page are stored, with their checks */
     uint32_t groups_done;              /* groups whose check and parity are in: page * 16 + group */
     uint32_t secret_of;                /* 1 + the page `secret` is of; 0: none */
     uint64_t secret;                   /* what the checks of the page in work are mixed with */

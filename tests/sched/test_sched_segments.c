@@ -296,7 +296,7 @@ Test(sched_segments, repair_against_free_and_reuse)
                                    .threads = 3,
                                    .keys = KEYS,
                                    .lanes = 2,
-                                   .schedules = 500,
+                                   .schedules = 1500,
                                    .most_faults = UINT32_MAX,
                                    .prepare = sealed,
                                    .arrange = poisoned,
