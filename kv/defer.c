@@ -181,7 +181,7 @@ void defer_make_room(struct pmkv *kv)
 
 bool defer_ready(struct pmkv *kv, const struct write_op *op)
 {
-    return !kv->join && op->type == RECORD_PUT && op->key_bytes <= DEFER_KEY_MAX;
+    return !kv->join && !kv->order && op->type == RECORD_PUT && op->key_bytes <= DEFER_KEY_MAX;
 }
 
 /* It is the caller's from then on. Threads beyond the first share theirs. */

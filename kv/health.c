@@ -13,6 +13,7 @@
 #include "error.h"
 #include "handle.h"
 #include "lane.h"
+#include "order.h"
 #include "super.h"
 #include "space.h"
 #include "write.h"
@@ -137,7 +138,8 @@ enum pmkv_status pmkv_stats(struct pmkv *kv, struct pmkv_stats *stats)
                             .fences = media_fences(kv->vol.media),
                             .segments_cleaned = kv->n.segments_cleaned,
                             .records_moved = kv->n.records_moved,
-                            .index_bytes = index_dram_bytes(kv->index),
+                            .index_bytes = index_dram_bytes(kv->index) +
+                                           (kv->order ? order_dram_bytes(kv->order) : 0),
                             .faults = kv->n.faults,
                             .check_failures = kv->n.check_failures,
                             .reads_rebuilt = kv->n.reads_rebuilt};

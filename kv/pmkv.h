@@ -140,6 +140,7 @@ struct pmkv_options {
     bool create_if_missing;    /**< open: create the pool when the path does not exist */
     bool allow_inject;         /**< open: permit pmkv_inject, also on a read-only handle */
     bool no_background;        /**< open: no background threads; cleaning runs in writers */
+    bool ordered;              /**< open: keep the keys in order too, for pmkv_iter_new */
     uint32_t lanes;            /**< open: open segments for writers; 0 = by CPUs and size */
     uint64_t
         scrub_bytes_per_second; /**< background scrub rate; 0 = no background scrub (default) */
@@ -164,6 +165,8 @@ enum pmkv_status pmkv_create(const char *path, const struct pmkv_options *opts);
  * Opens the pool at `path`, running recovery when it was not closed cleanly.
  * Takes DRAM for the index, some 16 B a key, and while it runs for what goes into it: about a
  * sixteenth of the pool's size, more only where 20 B and the key for each version of one key are.
+ * With `ordered` it reads every key, which takes some three times as long as the rest, and takes 40
+ * B of DRAM more a key, and its bytes. That is nothing the pool has: the next open may do without.
  * Damage never makes open fail while one copy of the superblock is good: it is repaired, or
  * reported by pmkv_health and pmkv_lost_foreach. `opts` may be NULL for defaults.
  * Errors: E_NO_POOL, E_ACCESS, E_BUSY, E_NOT_POOL, E_VERSION, E_TRUNCATED, E_CORRUPT, E_NO_MEMORY,
@@ -270,7 +273,7 @@ enum pmkv_status pmkv_delete_if(struct pmkv *kv, const void *key, size_t key_byt
 /** Number of keys in the store, lost ones not counted. Exact when no writer is running. */
 enum pmkv_status pmkv_count(struct pmkv *kv, uint64_t *count);
 
-/** One record as pmkv_foreach shows it; the pointers are valid during the call only. */
+/** One record as pmkv_foreach and pmkv_iter_item show it. */
 struct pmkv_item {
     const void *key;
     size_t key_bytes;
@@ -286,11 +289,58 @@ typedef int (*pmkv_item_fn)(void *arg, const struct pmkv_item *item);
 enum pmkv_foreach_flags { PMKV_FOREACH_KEYS_ONLY = 1 };
 
 /**
- * Calls `fn` for every record, in no order. A key that is there during the whole call is shown
- * exactly once; one that is written or deleted meanwhile may be shown or not. `fn` may call the
- * library. Errors: E_STOPPED, E_NO_MEMORY, E_IO.
+ * Calls `fn` for every record, in no order; the item is valid during the call only. A key that is
+ * there during the whole call is shown exactly once; one that is written or deleted meanwhile may
+ * be shown or not. `fn` may call the library. Errors: E_STOPPED, E_NO_MEMORY, E_IO.
  */
 enum pmkv_status pmkv_foreach(struct pmkv *kv, unsigned flags, pmkv_item_fn fn, void *arg);
+
+/* --- in order --------------------------------------------------------------------------------- */
+
+/**
+ * A place among the keys in their order: that of memcmp, a key before those that begin with it. The
+ * handle was opened with `ordered`. Not thread safe by itself; any number may be used beside each
+ * other and beside all other calls.
+ *
+ * No snapshot: it goes over the store as it is. A key that is there the whole time is met exactly
+ * once on the way up or down; one that comes or goes meanwhile may be met or not. Its value is one
+ * that the key had during the call that arrived there, whole and checked, as pmkv_get returns it.
+ */
+struct pmkv_iter;
+
+enum pmkv_iter_flags { PMKV_ITER_KEYS_ONLY = 1 };
+
+/**
+ * A new iterator, at no key yet. The handle must stay open as long as it is used. Errors:
+ * E_UNSUPPORTED (the handle was opened without `ordered`), E_INVALID, E_NO_MEMORY.
+ */
+enum pmkv_status pmkv_iter_new(struct pmkv *kv, unsigned flags, struct pmkv_iter **out);
+
+/**
+ * Goes to the first key that is `key` or comes after it; NULL with length 0: to the first of all.
+ * When there is none the iterator is past the last one. That is no error: look at pmkv_iter_item.
+ * Errors, here and of the other three: E_INVALID, E_IO, E_NO_MEMORY. After one it is at no key, but
+ * in the place where it came to: the next call goes on from there. E_NO_MEMORY comes also, from
+ * then on, when there was none for a key that was put: the order is complete again with the next
+ * open.
+ */
+enum pmkv_status pmkv_iter_seek(struct pmkv_iter *iter, const void *key, size_t key_bytes);
+/** Goes to the last key. */
+enum pmkv_status pmkv_iter_seek_last(struct pmkv_iter *iter);
+/** Goes to the key after this one; from before the first, or a new iterator, to the first. */
+enum pmkv_status pmkv_iter_next(struct pmkv_iter *iter);
+/** Goes to the key before this one; from past the last to the last. */
+enum pmkv_status pmkv_iter_prev(struct pmkv_iter *iter);
+
+/**
+ * Where it is: key, value and version, or only the key when asked for; `status` is PMKV_E_LOST for
+ * a record that was lost. NULL: at no key. The pointers are good until the iterator is moved or
+ * freed.
+ */
+const struct pmkv_item *pmkv_iter_item(const struct pmkv_iter *iter);
+
+/** Frees the iterator; `*iter` becomes NULL. NULL is fine. */
+void pmkv_iter_free(struct pmkv_iter **iter);
 
 /* --- batches ---------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "handle.h"
 #include "join.h"
 #include "lost.h"
+#include "order.h"
 #include "space.h"
 #include "write.h"
 
@@ -165,11 +166,22 @@ static uint32_t older_after(const struct write_op *op)
     return older + was_put;
 }
 
+/* O1 */
+static void order_follow(struct pmkv *kv, const struct write_op *op, bool was_there)
+{
+    struct key_view key = {op->key, op->key_bytes};
+    if (op->type == RECORD_TOMBSTONE)
+        order_remove(kv->order, key);
+    else if (!was_there)
+        (void)order_insert(kv->order, key); /* who iterates is told */
+}
+
 enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
 {
     uint32_t stripe = index_stripe(op->khash), segment = pos_place(&kv->shape, op->pos).segment;
     struct slot slot = slot_make(op->pos.v, older_after(op), op->khash);
     bool was_live = op->had && !op->old.lost && op->old.h.type != RECORD_TOMBSTONE;
+    bool was_there = was_live;
     int64_t units = (int64_t)units_of(write_packed(op));
     segment_live_add(kv, segment, units);
     if (op->had) {
@@ -193,6 +205,8 @@ enum pmkv_status write_publish(struct pmkv *kv, struct write_op *op)
     if (units)
         space_live_add(kv, units);
     index_keys_add(kv->index, stripe, (op->type != RECORD_TOMBSTONE) - (int)was_live);
+    if (kv->order)
+        order_follow(kv, op, was_there);
     record_published(&kv->segments[segment]);
     return PMKV_OK;
 }

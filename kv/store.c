@@ -20,6 +20,7 @@
 #include "lane.h"
 #include "lost.h"
 #include "meta.h"
+#include "order.h"
 #include "repair.h"
 #include "replay.h"
 #include "scrub.h"
@@ -200,6 +201,7 @@ static void free_store(struct pmkv *kv)
     row_image_free(&kv->spare);
     free(kv->segments);
     index_free(&kv->index);
+    order_free(&kv->order);
     defer_free(kv);
     media_close(&kv->vol.media);
     free(kv);
@@ -282,6 +284,12 @@ static bool shut_down_safely(struct pmkv *kv)
     return now == kv->super.unsafe_shutdowns;
 }
 
+static int open_order(struct pmkv *kv)
+{
+    int rc = order_new(&kv->order);
+    return rc ? err_fact(rc, "no memory for the ordered index") : order_fill(kv);
+}
+
 enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts, struct pmkv **out)
 {
     struct pmkv *kv = NULL;
@@ -321,6 +329,8 @@ enum pmkv_status store_open(struct media *media, const struct pmkv_options *opts
         if (rc == -ENOMEM)
             err_fact(rc, "no memory for recovery");
     }
+    if (rc == 0 && opts->ordered)
+        rc = open_order(kv);
     if (rc == 0)
         rc = start_threads(kv);
     if (rc) {

@@ -224,6 +224,7 @@ struct pmkv {
     struct pmkv_options opts;
     struct index *index;
     struct deferral *deferrals; /* DEFERRALS_EACH of each op_shard, see defer.h */
+    struct order *order;        /* NULL: not opened `ordered` */
     struct segment *segments;
     uint32_t slots_per_slice; /* twin slots in one column's slice of a twin segment */
     uint32_t lane_count;      /* user lanes */

@@ -58,13 +58,25 @@ struct media *crash_format(enum pmkv_geometry geometry)
     return m;
 }
 
-struct pmkv *crash_open(struct media *media, enum pmkv_geometry geometry, const char *where)
+static struct pmkv *open_as(struct media *media, const struct pmkv_options *o, const char *where)
 {
     struct pmkv *kv = NULL;
-    struct pmkv_options o = crash_options(geometry);
-    enum pmkv_status s = store_open(media, &o, &kv);
+    enum pmkv_status s = store_open(media, o, &kv);
     cr_assert_eq(s, PMKV_OK, "%s: open: %s (%s)", where, pmkv_status_name(s), pmkv_errormsg());
     return kv;
+}
+
+struct pmkv *crash_open(struct media *media, enum pmkv_geometry geometry, const char *where)
+{
+    struct pmkv_options o = crash_options(geometry);
+    return open_as(media, &o, where);
+}
+
+struct pmkv *crash_open_ordered(struct media *media, enum pmkv_geometry geometry, const char *where)
+{
+    struct pmkv_options o = crash_options(geometry);
+    o.ordered = true;
+    return open_as(media, &o, where);
 }
 
 void crash_close(struct pmkv **kv, const char *where)

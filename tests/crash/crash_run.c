@@ -98,6 +98,7 @@ static void use_it(struct crash_run *r, struct pmkv *kv, struct media *m, unsign
     model_settle(&after, state == MODEL_AFTER);
     for (uint32_t i = 0; i < 3; i++)
         model_put(&after, kv, 1 + i * 5, 300 + i * 2000);
+    model_compare(&after, kv, flags_of(r), where);
     struct media *image = crash_image(m, sim_choose_none, NULL);
     kv = crash_open(image, r->geometry, where);
     model_compare(&after, kv, flags_of(r), where);
@@ -122,7 +123,7 @@ static unsigned recover(struct crash_run *r, struct media *image, unsigned depth
     unsigned states = model_compare(&r->model, kv, flags_of(r), where);
     /* Recovered once more, from what is durable now: the same. */
     struct media *second = crash_image(image, sim_choose_none, NULL);
-    struct pmkv *twice = crash_open(second, r->geometry, where);
+    struct pmkv *twice = crash_open_ordered(second, r->geometry, where);
     unsigned same = model_compare(&r->model, twice, flags_of(r), where);
     cr_assert((states & same) != 0, "%s: recovered to one state, then to the other", where);
     if (r->thorough_one_in && test_rng_one_in(&r->rng, r->thorough_one_in))
@@ -176,6 +177,11 @@ void crash_begin(struct crash_run *r, enum pmkv_geometry geometry, uint64_t seed
     r->kv = crash_open(r->media, geometry, "the first open");
 }
 
+struct pmkv *crash_open_run(const struct crash_run *r, struct media *media, const char *where)
+{
+    return (r->ordered ? crash_open_ordered : crash_open)(media, r->geometry, where);
+}
+
 void crash_watch(struct crash_run *r, bool on)
 {
     r->armed = on;
@@ -204,7 +210,7 @@ void crash_reopen(struct crash_run *r)
     r->last = NULL;
     r->what = "open after a clean close";
     sim_set_drain_hook(r->media, r->armed ? instant : NULL, r);
-    r->kv = crash_open(r->media, r->geometry, r->what);
+    r->kv = crash_open_run(r, r->media, r->what);
     r->what = what;
     cr_assert_eq(model_compare(&r->model, r->kv, 0, "after a clean close") & MODEL_BEFORE,
                  MODEL_BEFORE);
@@ -217,7 +223,7 @@ void crash_now(struct crash_run *r, sim_chooser chooser, void *arg)
     struct media *image = crash_image(r->media, chooser, arg);
     pmkv_close(&r->kv); /* of no consequence, and it may fail */
     r->media = image;
-    r->kv = crash_open(image, r->geometry, r->what);
+    r->kv = crash_open_run(r, image, r->what);
     unsigned state = model_compare(&r->model, r->kv, flags_of(r), r->what);
     model_settle(&r->model, state == MODEL_AFTER);
     crash_watch(r, armed);

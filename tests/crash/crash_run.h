@@ -43,6 +43,7 @@ struct crash_run {
     struct test_rng rng;
     const char *what; /* the step of the script, for messages */
     bool armed;
+    bool ordered;                /* open with the ordered index, the next time */
     unsigned every, per_instant; /* one instant in so many; images of each */
     unsigned again_one_in;       /* power is lost again while one image in so many recovers */
     unsigned thorough_one_in;    /* point 5 */
@@ -73,6 +74,10 @@ unsigned crash_budget(enum pmkv_geometry geometry);
 struct media *crash_format(enum pmkv_geometry geometry);
 /* Opens; a failure fails the test. */
 struct pmkv *crash_open(struct media *media, enum pmkv_geometry geometry, const char *where);
+struct pmkv *crash_open_ordered(struct media *media, enum pmkv_geometry geometry,
+                                const char *where);
+/* As the run wants it. */
+struct pmkv *crash_open_run(const struct crash_run *r, struct media *media, const char *where);
 void crash_close(struct pmkv **kv, const char *where);
 /* Scrubs, then demands that a check finds nothing and nothing is lost. */
 void crash_heal(struct pmkv *kv, const char *where);

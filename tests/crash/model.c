@@ -217,6 +217,58 @@ static void fail_key(uint32_t key, const struct model_value *wanted, enum pmkv_s
         got == PMKV_OK ? test_value_explain(value, bytes, name, key_bytes) : pmkv_errormsg());
 }
 
+/* Number of the model's key; MODEL_KEYS: it is none. */
+static uint32_t number_of(const struct pmkv_item *item)
+{
+    uint32_t i;
+    for (i = 0; i < MODEL_KEYS; i++) {
+        size_t key_bytes;
+        const char *name = model_key(i, &key_bytes);
+        if (key_bytes == item->key_bytes && memcmp(name, item->key, key_bytes) == 0)
+            break;
+    }
+    return i;
+}
+
+static bool comes_after(const struct pmkv_item *item, const uint8_t *before, size_t bytes)
+{
+    int order = memcmp(item->key, before, bytes < item->key_bytes ? bytes : item->key_bytes);
+    return order ? order > 0 : item->key_bytes > bytes;
+}
+
+/* What an iterator shows, in order and with a status, is what gets find. */
+static void compare_order(struct pmkv *kv, const char *where)
+{
+    struct pmkv_iter *iter = NULL;
+    const struct pmkv_item *item;
+    uint8_t before[64];
+    size_t before_bytes = 0;
+    enum pmkv_status shown[MODEL_KEYS];
+    for (uint32_t i = 0; i < MODEL_KEYS; i++)
+        shown[i] = PMKV_E_NOT_FOUND;
+    if (pmkv_iter_new(kv, 0, &iter) == PMKV_E_UNSUPPORTED)
+        return;
+    for (enum pmkv_status s = pmkv_iter_seek(iter, NULL, 0);; s = pmkv_iter_next(iter)) {
+        cr_assert_eq(s, PMKV_OK, "%s: iterator: %s", where, pmkv_errormsg());
+        if ((item = pmkv_iter_item(iter)) == NULL)
+            break;
+        cr_assert(comes_after(item, before, before_bytes), "%s: keys out of order", where);
+        uint32_t i = number_of(item);
+        memcpy(before, item->key, before_bytes = item->key_bytes);
+        if (i < MODEL_KEYS)
+            shown[i] = item->status;
+    }
+    for (uint32_t i = 0; i < MODEL_KEYS; i++) {
+        size_t key_bytes;
+        const char *name = model_key(i, &key_bytes);
+        enum pmkv_status got = pmkv_exists(kv, name, key_bytes);
+        if (got != PMKV_E_LOST) /* whose name may be lost as well */
+            cr_assert_eq(shown[i], got, "%s: key %u is %s, and the iterator says %s", where, i,
+                         pmkv_status_name(got), pmkv_status_name(shown[i]));
+    }
+    pmkv_iter_free(&iter);
+}
+
 unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, const char *where)
 {
     unsigned states = MODEL_BEFORE | MODEL_AFTER;
@@ -235,6 +287,7 @@ unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, c
         states &= (before ? MODEL_BEFORE : 0) | (after ? MODEL_AFTER : 0);
         cr_assert_neq(states, 0, "%s: half of what was in flight is there (key %u)", where, i);
     }
+    compare_order(kv, where);
     uint64_t count;
     cr_assert_eq(pmkv_count(kv, &count), PMKV_OK);
     if (flags & MODEL_LOST_IS_FINE)

@@ -53,7 +53,8 @@ enum model_flags {
     MODEL_LOST_IS_FINE = 1, /* beyond the budget: a key may be lost, never wrong */
 };
 /* As which of the two states does the store answer? Bits of model_state; neither fails the test,
- * and says what was going on in `where`. */
+ * and says what was going on in `where`. What a store with an ordered index goes through must be
+ * what it has. */
 unsigned model_compare(const struct model *m, struct pmkv *kv, unsigned flags, const char *where);
 
 /* Key `index` of the model. */

@@ -77,7 +77,7 @@ void place_crash_flipped(struct crash_run *r, struct row_place place)
         place_flip(image, place_offset(r->kv, place, copy));
     crash_close(&r->kv, "the store that lost its power");
     r->media = image;
-    r->kv = crash_open(image, r->geometry, "after the crash");
+    r->kv = crash_open_run(r, image, "after the crash");
 }
 
 void place_crash_changed(struct crash_run *r, uint32_t key, bool in_header)
