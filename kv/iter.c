@@ -13,8 +13,9 @@
 #include "order.h"
 #include "read.h"
 
-/* Keys that come at once: few at first, for who seeks may want one; more each time. */
-enum { FEW_KEYS = 4, MORE = 4, VALUE_ROOM = 256 };
+/* Keys that come at once: few at first, for who seeks may want one; more each time. And records
+ * that are asked for together. */
+enum { FEW_KEYS = 2, MORE = 8, AT_ONCE = 16, VALUE_ROOM = 256 };
 
 enum iter_place { ITER_BEFORE_FIRST, ITER_AT_KEY, ITER_PAST_LAST };
 
@@ -69,17 +70,19 @@ static enum pmkv_status read_item(struct pmkv_iter *iter, struct key_view key,
 
 /* --- moving ----------------------------------------------------------------------------------- */
 
-/* The records of the keys that come, on their way while the first is read. */
-static void prefetch_run(struct pmkv_iter *iter, const struct key_run *run)
+/* The records of the keys that come next, on their way while the first of them is read. */
+static void prefetch_some(struct pmkv_iter *iter)
 {
-    uint64_t hashes[RUN_KEYS];
-    for (uint32_t i = 0; i < run->count; i++) {
-        struct key_view key = run_key(run, i);
+    uint64_t hashes[AT_ONCE];
+    const struct key_run *run = iter->run;
+    uint32_t left = run->count - iter->passed, count = left < AT_ONCE ? left : AT_ONCE;
+    for (uint32_t i = 0; i < count; i++) {
+        struct key_view key = run_key(run, iter->passed + i);
         hashes[i] = key_hash(key.bytes, key.length);
         index_prefetch(iter->kv->index, hashes[i]);
     }
-    for (uint32_t i = 0; i < run->count; i++) {
-        size_t bytes = RECORD_HEADER_BYTES + run->keys[i].length + iter->value_bytes;
+    for (uint32_t i = 0; i < count && count > 1; i++) {
+        size_t bytes = RECORD_HEADER_BYTES + run->keys[iter->passed + i].length + iter->value_bytes;
         find_prefetch(iter->kv, hashes[i], bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX);
     }
 }
@@ -93,10 +96,8 @@ static enum pmkv_status read_run(struct pmkv_iter *iter, const struct order_from
                                       "keys is not complete until the pool is opened again");
     if (order_read(iter->kv->order, from, iter->keys_next_time, run))
         return fail(PMKV_E_NO_MEMORY, "no memory for the keys of an iterator");
-    if (iter->keys_next_time < RUN_KEYS)
-        iter->keys_next_time *= MORE;
-    if (run->count > 1)
-        prefetch_run(iter, run);
+    iter->keys_next_time =
+        iter->keys_next_time < RUN_KEYS / MORE ? MORE * iter->keys_next_time : RUN_KEYS;
     iter->run = run;
     iter->passed = 0;
     iter->downwards = from->downwards;
@@ -109,6 +110,8 @@ static enum pmkv_status go_on(struct pmkv_iter *iter)
 {
     while (iter->run->count > 0) {
         while (iter->passed < iter->run->count) {
+            if (iter->passed % AT_ONCE == 0)
+                prefetch_some(iter);
             enum pmkv_status s = read_item(iter, run_key(iter->run, iter->passed), &iter->item);
             if (s != PMKV_OK && s != PMKV_E_NOT_FOUND)
                 return s;

@@ -35,27 +35,38 @@ uint64_t key_head(struct key_view key, uint32_t prefix)
     return be64toh(head);
 }
 
+static struct key_view begin_of(struct key_view key, uint32_t bytes)
+{
+    return (struct key_view){key.bytes, least(key.length, bytes)};
+}
+
 /* --- searching -------------------------------------------------------------------------------- */
+
+/* The key against what all keys begin with: below 0, 0, above 0. */
+static int compare_prefix(const struct key_block *block, struct key_view key)
+{
+    uint64_t lead = key_head(begin_of(key, block->prefix), 0);
+    if (lead != block->lead)
+        return lead < block->lead ? -1 : 1;
+    if (block->prefix <= sizeof lead && key.length >= block->prefix)
+        return 0;
+    return key_compare(begin_of(key, block->prefix), begin_of(block_key(block, 0), block->prefix));
+}
 
 uint32_t block_find(const struct key_block *block, struct key_view key, bool *equal)
 {
     *equal = false;
     if (block->count == 0)
         return 0;
-    struct key_view first = block_key(block, 0);
-    first.length = block->prefix;
-    struct key_view begin = {key.bytes, least(key.length, block->prefix)};
-    int order = key_compare(begin, first);
+    int order = compare_prefix(block, key);
     if (order)
         return order < 0 ? 0 : block->count;
     uint64_t head = key_head(key, block->prefix);
     uint32_t low = 0, high = block->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        const struct key_entry *entry = &block->entries[middle];
-        order = entry->head < head   ? -1
-                : entry->head > head ? 1
-                                     : key_compare(block_key(block, middle), key);
+        uint64_t other = block->heads[middle];
+        order = other < head ? -1 : other > head ? 1 : key_compare(block_key(block, middle), key);
         if (order == 0) {
             *equal = true;
             return middle;
@@ -73,8 +84,9 @@ uint32_t block_find(const struct key_block *block, struct key_view key, bool *eq
 static void set_prefix(struct key_block *block, uint32_t prefix)
 {
     block->prefix = prefix;
+    block->lead = block->count ? key_head(begin_of(block_key(block, 0), prefix), 0) : 0;
     for (uint32_t i = 0; i < block->count; i++)
-        block->entries[i].head = key_head(block_key(block, i), prefix);
+        block->heads[i] = key_head(block_key(block, i), prefix);
 }
 
 /* What the first and the last share all share. */
@@ -101,10 +113,10 @@ static int reserve(struct key_block *block, uint32_t more)
         return -ENOMEM;
     uint32_t used = 0;
     for (uint32_t i = 0; i < block->count; i++) {
-        struct key_entry *entry = &block->entries[i];
-        memcpy(bytes + used, block->bytes + entry->at, entry->length);
-        entry->at = used;
-        used += entry->length;
+        struct key_place *place = &block->places[i];
+        memcpy(bytes + used, block->bytes + place->at, place->length);
+        place->at = used;
+        used += place->length;
     }
     free(block->bytes);
     block->bytes = bytes;
@@ -123,9 +135,11 @@ int block_insert(struct key_block *block, uint32_t at, struct key_view key)
         if (shared < block->prefix)
             set_prefix(block, shared);
     }
-    struct key_entry *entry = &block->entries[at];
-    memmove(entry + 1, entry, (block->count - at) * sizeof *entry);
-    *entry = (struct key_entry){key_head(key, block->prefix), block->used, key.length};
+    uint32_t behind = block->count - at;
+    memmove(&block->heads[at + 1], &block->heads[at], behind * sizeof *block->heads);
+    memmove(&block->places[at + 1], &block->places[at], behind * sizeof *block->places);
+    block->heads[at] = key_head(key, block->prefix);
+    block->places[at] = (struct key_place){block->used, key.length};
     memcpy(block->bytes + block->used, key.bytes, key.length);
     block->used += key.length;
     block->live += key.length;
@@ -135,26 +149,28 @@ int block_insert(struct key_block *block, uint32_t at, struct key_view key)
 
 void block_remove(struct key_block *block, uint32_t at)
 {
-    struct key_entry *entry = &block->entries[at];
-    block->live -= entry->length;
-    block->count--;
-    memmove(entry, entry + 1, (block->count - at) * sizeof *entry);
-    if (block->count == 0)
-        block->used = block->prefix = 0;
+    uint32_t behind = --block->count - at;
+    block->live -= block->places[at].length;
+    memmove(&block->heads[at], &block->heads[at + 1], behind * sizeof *block->heads);
+    memmove(&block->places[at], &block->places[at + 1], behind * sizeof *block->places);
+    if (block->count == 0) {
+        block->used = 0;
+        set_prefix(block, 0);
+    }
 }
 
 int block_split(struct key_block *from, uint32_t at, struct key_block *to)
 {
     uint32_t bytes = 0;
     for (uint32_t i = at; i < from->count; i++)
-        bytes += from->entries[i].length;
+        bytes += from->places[i].length;
     int rc = reserve(to, bytes);
     if (rc)
         return rc;
     for (uint32_t i = at; i < from->count; i++) {
         struct key_view key = block_key(from, i);
         memcpy(to->bytes + to->used, key.bytes, key.length);
-        to->entries[to->count++] = (struct key_entry){0, to->used, key.length};
+        to->places[to->count++] = (struct key_place){to->used, key.length};
         to->used += key.length;
     }
     to->live = bytes;

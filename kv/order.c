@@ -139,8 +139,11 @@ static uint32_t child_for(const struct node *node, struct key_view key)
 static struct leaf *leaf_for(struct order *order, struct key_view key)
 {
     struct node *node = order->root;
-    while (!node->leaf)
+    while (!node->leaf) {
         node = inner_of(node)->child[child_for(node, key)];
+        block_prefetch(&node->keys);
+        __builtin_prefetch(&leaf_of(node)->lock);
+    }
     return leaf_of(node);
 }
 
@@ -154,12 +157,13 @@ static struct leaf *leaf_at_end(struct order *order, bool last)
 
 /* --- splitting, with the shape alone ---------------------------------------------------------- */
 
-/* Where a full node is parted. At its end where keys come in order: then nodes are left full. */
-static uint32_t split_place(const struct node *node, struct key_view key)
+/* Where a node is parted. At its end where keys come in order: then leaves are left as they are. */
+static uint32_t split_place(struct node *node, struct key_view key)
 {
-    bool at_end = node->leaf && !leaf_of((struct node *)node)->after &&
-                  key_compare(block_key(&node->keys, BLOCK_KEYS - 1), key) < 0;
-    return at_end ? BLOCK_KEYS : BLOCK_KEYS / 2;
+    uint32_t count = node->keys.count;
+    bool at_end = node->leaf && !leaf_of(node)->after &&
+                  key_compare(block_key(&node->keys, count - 1), key) < 0;
+    return at_end ? count : count / 2;
 }
 
 static void link_behind(struct leaf *leaf, struct leaf *behind)
@@ -171,7 +175,7 @@ static void link_behind(struct leaf *leaf, struct leaf *behind)
     leaf->after = behind;
 }
 
-/* Parts the full child i of a node that is not full, for a key that goes to that child. What tells
+/* Parts child i of a node that is not full, for a key that goes to that child. What tells
  * a leaf from the one before it is as much of its first key as that takes. */
 static int split_child(struct order *order, struct inner *parent, uint32_t i, struct key_view key)
 {
@@ -179,8 +183,8 @@ static int split_child(struct order *order, struct inner *parent, uint32_t i, st
     if (!right)
         return -ENOMEM;
     uint32_t at = split_place(node, key);
-    struct key_view separator = at < BLOCK_KEYS ? block_key(&node->keys, at) : key;
-    if (node->leaf && at < BLOCK_KEYS)
+    struct key_view separator = at < node->keys.count ? block_key(&node->keys, at) : key;
+    if (node->leaf)
         separator.length = key_common(block_key(&node->keys, at - 1), separator) + 1;
     int rc = node_insert(order, &parent->node, i, separator);
     if (rc == 0) {
@@ -206,11 +210,6 @@ static int split_child(struct order *order, struct inner *parent, uint32_t i, st
     return 0;
 }
 
-static bool is_full(const struct node *node)
-{
-    return node->keys.count == BLOCK_KEYS;
-}
-
 static int grow_root(struct order *order)
 {
     struct node *root = node_new(order, false);
@@ -221,15 +220,20 @@ static int grow_root(struct order *order)
     return 0;
 }
 
-/* Parts what is full on the way to the key's leaf, from the top: so the node above has room. */
-static int make_room(struct order *order, struct key_view key)
+static bool is_full(const struct node *node, uint32_t leaf_full)
 {
-    int rc = is_full(order->root) ? grow_root(order) : 0;
+    return node->keys.count >= (node->leaf ? leaf_full : BLOCK_KEYS);
+}
+
+/* Parts what is full on the way to the key's leaf, from the top: so the node above has room. */
+static int make_room(struct order *order, struct key_view key, uint32_t leaf_full)
+{
+    int rc = is_full(order->root, leaf_full) ? grow_root(order) : 0;
     struct node *node = order->root;
     while (rc == 0 && !node->leaf) {
         struct inner *inner = inner_of(node);
         uint32_t i = child_for(node, key);
-        if (is_full(inner->child[i])) {
+        if (is_full(inner->child[i], leaf_full)) {
             rc = split_child(order, inner, i, key);
             i = child_for(node, key);
         }
@@ -248,7 +252,9 @@ static int insert_in_leaf(struct order *order, struct key_view key)
     pthread_mutex_lock(&leaf->lock);
     bool equal;
     uint32_t at = block_find(&leaf->node.keys, key, &equal);
-    int rc = equal ? 0 : is_full(&leaf->node) ? -ENOSPC : node_insert(order, &leaf->node, at, key);
+    int rc = equal                              ? 0
+             : is_full(&leaf->node, BLOCK_KEYS) ? -ENOSPC
+                                                : node_insert(order, &leaf->node, at, key);
     pthread_mutex_unlock(&leaf->lock);
     pthread_rwlock_unlock(&order->shape);
     return rc;
@@ -259,7 +265,7 @@ bool order_insert(struct order *order, struct key_view key)
     int rc;
     while ((rc = insert_in_leaf(order, key)) == -ENOSPC) {
         pthread_rwlock_wrlock(&order->shape);
-        rc = make_room(order, key);
+        rc = make_room(order, key, BLOCK_KEYS);
         pthread_rwlock_unlock(&order->shape);
         if (rc)
             break;
@@ -267,6 +273,18 @@ bool order_insert(struct order *order, struct key_view key)
     if (rc)
         atomic_store_explicit(&order->incomplete, true, memory_order_release);
     return rc == 0;
+}
+
+bool order_append(struct order *order, struct key_view key)
+{
+    enum { LEAF_FULL = BLOCK_KEYS - BLOCK_KEYS / 8 }; /* room for some that come between */
+    struct leaf *last = leaf_at_end(order, true);
+    if (last->node.keys.count >= LEAF_FULL) {
+        if (make_room(order, key, LEAF_FULL))
+            return false;
+        last = leaf_at_end(order, true);
+    }
+    return node_insert(order, &last->node, last->node.keys.count, key) == 0;
 }
 
 /* Takes child i from its node; a node that has none left goes as well. */
@@ -384,6 +402,8 @@ int order_read(struct order *order, const struct order_from *from, uint32_t most
     bool whole = from->key.bytes == NULL;
     int rc = 0;
     run->count = run->used = 0;
+    if (most > RUN_KEYS)
+        most = RUN_KEYS;
     pthread_rwlock_rdlock(&order->shape);
     struct leaf *leaf = whole ? leaf_at_end(order, from->downwards) : leaf_for(order, from->key);
     while (leaf && run->count < most && rc == 0) {

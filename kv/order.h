@@ -37,6 +37,8 @@ uint64_t order_dram_bytes(const struct order *order);
 /* Enters the key, if it is not there. False: there was no memory for it, and the set is not whole
  * any more (order_whole). */
 bool order_insert(struct order *order, struct key_view key);
+/* A key that comes after all that are there, while nobody else has the set. False: no memory. */
+bool order_append(struct order *order, struct key_view key);
 void order_remove(struct order *order, struct key_view key);
 bool order_whole(const struct order *order);
 

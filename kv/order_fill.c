@@ -2,38 +2,58 @@
 /* SPDX-FileCopyrightText: 2026 The libpmkv authors */
 
 /*
- * The ordered index of a store that is being opened: the keys of all slots are read, sorted, and
- * entered in their order, which leaves the tree's nodes full. Recovery is over and no other thread
- * is there yet, so nothing moves meanwhile.
+ * The ordered index of a store that is being opened: the keys of all slots are read, segment by
+ * segment, for that is the order in which they come fastest, and sorted; each processor does a part
+ * of it. Then all are entered in their order. Recovery is over and nothing moves meanwhile.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../recovery/errmsg.h"
 #include "lost.h"
 #include "order.h"
 #include "read.h"
 
-enum { PART_BYTES = 1 << 20, AHEAD = 16, HEAD_KEY_MAX = 256, PROGRESS = 1 << 16 };
+enum {
+    THREADS_FROM = 100 * 1000, /* keys: fewer are not worth a thread */
+    THREADS_MOST = 16,
+    PART_BYTES = 1 << 20,
+    AHEAD = 16,
+    HEAD_KEY_MAX = 256,
+};
 
 /* Where keys stand until they are entered. */
 struct part {
     struct part *before;
-    size_t used, capacity;
+    size_t used;
     uint8_t bytes[];
 };
 struct sorted_key {
-    uint64_t head; /* bytes [shared, shared + 8) of the key, big-endian */
+    uint64_t head; /* key_head, after what all keys share */
     struct key_view key;
+};
+
+/* What one thread has read. */
+struct reader {
+    _Alignas(LINE_BYTES) struct fill *fill;
+    struct part *part;
+    struct sorted_key *keys;
+    uint64_t count, room, taken; /* taken: by the merge */
+    uint32_t shared;             /* bytes that all its keys begin with */
+    pthread_t thread;
+    bool started;
 };
 struct fill {
     struct pmkv *kv;
     uint64_t *positions, position_count, position_room;
-    struct part *part;
-    struct sorted_key *keys;
-    uint64_t count;
-    uint32_t shared; /* bytes that all keys begin with */
+    uint64_t *of_segments, *segment_end; /* positions by segment; the end of each */
+    struct reader readers[THREADS_MOST];
+    uint32_t reader_count, shared;
+    int (*task)(struct reader *r);
+    _Atomic uint32_t next_segment;
+    _Atomic int rc; /* the first error: everybody stops */
 };
 
 /* --- where they are --------------------------------------------------------------------------- */
@@ -48,8 +68,11 @@ static int note_positions(struct fill *f, const struct index_scan *scan)
         f->positions = grown;
         f->position_room = room;
     }
-    for (uint32_t i = 0; i < scan->count; i++)
-        f->positions[f->position_count++] = slot_position(scan->slots[i]);
+    for (uint32_t i = 0; i < scan->count; i++) {
+        uint64_t position = slot_position(scan->slots[i]);
+        if (!pos_is_lost((struct log_pos){position})) /* keep_lost has those */
+            f->positions[f->position_count++] = position;
+    }
     return 0;
 }
 
@@ -65,89 +88,142 @@ static int find_positions(struct fill *f)
     return rc ? rc : more;
 }
 
-/* --- reading them ----------------------------------------------------------------------------- */
-
-static int keep(struct fill *f, struct key_view key)
+static int sort_by_segment(struct fill *f)
 {
-    if (!f->part || f->part->used + key.length > f->part->capacity) {
-        struct part *part = malloc(sizeof *part + PART_BYTES);
-        if (!part)
-            return -ENOMEM;
-        *part = (struct part){.before = f->part, .capacity = PART_BYTES};
-        f->part = part;
+    uint32_t segments = f->kv->vol.layout.segments;
+    f->of_segments = malloc((f->position_count + 1) * sizeof *f->of_segments);
+    f->segment_end = calloc(segments + 1, sizeof *f->segment_end);
+    if (!f->of_segments || !f->segment_end)
+        return -ENOMEM;
+    uint64_t *next =
+        f->segment_end + 1; /* counts, then where the next one goes: in the end, ends */
+    for (uint64_t i = 0; i < f->position_count; i++)
+        next[pos_segment(&f->kv->shape, (struct log_pos){f->positions[i]})]++;
+    for (uint32_t i = segments; i-- > 0;)
+        next[i] = i > 0 ? next[i - 1] : 0;
+    for (uint32_t i = 1; i < segments; i++)
+        next[i] += next[i - 1];
+    for (uint64_t i = 0; i < f->position_count; i++) {
+        uint32_t segment = pos_segment(&f->kv->shape, (struct log_pos){f->positions[i]});
+        f->of_segments[next[segment]++] = f->positions[i];
     }
-    uint8_t *to = f->part->bytes + f->part->used;
-    memcpy(to, key.bytes, key.length);
-    f->part->used += key.length;
-    struct key_view kept = {to, key.length};
-    uint32_t shared = f->count ? key_common(kept, f->keys[0].key) : kept.length;
-    if (f->count == 0 || shared < f->shared)
-        f->shared = shared;
-    f->keys[f->count++].key = kept;
+    free(f->positions);
+    f->positions = NULL;
     return 0;
 }
 
-static int keep_record(struct fill *f, const struct record_header *h, const uint8_t *key)
+/* --- reading them ----------------------------------------------------------------------------- */
+
+static int reserve(struct reader *r, uint32_t bytes)
 {
-    return record_is_version(h->type) ? keep(f, (struct key_view){key, h->key_bytes}) : 0;
+    if (r->count == r->room) {
+        uint64_t room = r->room ? 2 * r->room : 1024;
+        struct sorted_key *keys = realloc(r->keys, room * sizeof *keys);
+        if (!keys)
+            return -ENOMEM;
+        r->keys = keys;
+        r->room = room;
+    }
+    if (r->part && r->part->used + bytes <= PART_BYTES)
+        return 0;
+    struct part *part = malloc(sizeof *part + PART_BYTES);
+    if (!part)
+        return -ENOMEM;
+    *part = (struct part){.before = r->part};
+    r->part = part;
+    return 0;
+}
+
+static int keep(struct reader *r, struct key_view key)
+{
+    if (reserve(r, key.length))
+        return -ENOMEM;
+    struct key_view kept = {r->part->bytes + r->part->used, key.length};
+    memcpy(r->part->bytes + r->part->used, key.bytes, key.length);
+    r->part->used += key.length;
+    uint32_t shared = r->count ? key_common(kept, r->keys[0].key) : kept.length;
+    if (r->count == 0 || shared < r->shared)
+        r->shared = shared;
+    r->keys[r->count++].key = kept;
+    return 0;
+}
+
+static int keep_record(struct reader *r, const struct record_header *h, const uint8_t *key)
+{
+    return record_is_version(h->type) ? keep(r, (struct key_view){key, h->key_bytes}) : 0;
 }
 
 /* Header and key alone, as most are. False: it must be read whole. */
-static bool read_head(struct fill *f, struct log_pos pos, uint64_t generation, uint8_t *head,
+static bool read_head(struct pmkv *kv, struct log_pos pos, uint64_t generation, uint8_t *key,
                       struct record_header *h)
 {
-    struct pmkv *kv = f->kv;
     struct row_place place = pos_place(&kv->shape, pos);
     if (payload_load(kv, place, h, sizeof *h) ||
         !record_shape_holds(h, row_payload(kv) - place.offset) || h->key_bytes > HEAD_KEY_MAX)
         return false;
     place.offset += RECORD_HEADER_BYTES;
-    return payload_load(kv, place, head, h->key_bytes) == 0 &&
-           record_check_holds(h, hash64(head, h->key_bytes),
+    return payload_load(kv, place, key, h->key_bytes) == 0 &&
+           record_check_holds(h, hash64(key, h->key_bytes),
                               record_secret(kv->vol.secret, generation, pos));
 }
 
-static int read_one(struct fill *f, struct log_pos pos)
+static int read_one(struct reader *r, struct log_pos pos)
 {
-    struct pmkv *kv = f->kv;
+    struct pmkv *kv = r->fill->kv;
     struct record_header h;
-    uint8_t head[HEAD_KEY_MAX], *record;
-    if (pos_is_lost(pos))
-        return 0; /* keep_lost has it */
+    uint8_t key[HEAD_KEY_MAX], *record;
     struct row_place place = pos_place(&kv->shape, pos);
     uint64_t generation = pos_generation(kv, pos);
-    if (read_head(f, pos, generation, head, &h))
-        return keep_record(f, &h, head);
-    enum find_result r = read_record(kv, pos, generation, &record);
-    if (r == FIND_LOST) { /* its slot says so from now on, and the lost list what its name was */
+    if (read_head(kv, pos, generation, key, &h))
+        return keep_record(r, &h, key);
+    enum find_result found = read_record(kv, pos, generation, &record);
+    if (found == FIND_LOST) { /* its slot says so from now on, the lost list what its name was */
         lost_discover(kv, (struct row_ref){place.segment, place.row, generation});
         return 0;
     }
-    if (r != FIND_HIT)
-        return r == FIND_NOMEM ? -ENOMEM : err_fact(-EIO, "a key cannot be read for its order");
+    if (found != FIND_HIT)
+        return found == FIND_NOMEM ? -ENOMEM : err_fact(-EIO, "a key cannot be read for its order");
     memcpy(&h, record, sizeof h);
-    int rc = keep_record(f, &h, record + sizeof h);
+    int rc = keep_record(r, &h, record + sizeof h);
     free(record);
     return rc;
 }
 
-static void ask_for(struct fill *f, uint64_t i)
+static int read_segment(struct reader *r, uint32_t segment)
 {
-    struct log_pos pos = {i < f->position_count ? f->positions[i] : POSITION_LOST};
-    if (!pos_is_lost(pos))
-        prefetch_record(f->kv, pos_place(&f->kv->shape, pos), LINE_BYTES);
+    struct fill *f = r->fill;
+    const uint64_t *positions = f->of_segments;
+    uint64_t end = f->segment_end[segment + 1], i = f->segment_end[segment];
+    int rc = 0;
+    for (; i < end && rc == 0; i++) {
+        struct log_pos ahead = {positions[i + AHEAD < end ? i + AHEAD : i]};
+        prefetch_record(f->kv, pos_place(&f->kv->shape, ahead), LINE_BYTES);
+        rc = read_one(r, (struct log_pos){positions[i]});
+    }
+    return rc;
 }
 
-static int read_keys(struct fill *f)
+/* The opener alone tells of progress. */
+static int tell_progress(const struct reader *r, uint32_t segment)
 {
-    const struct pmkv_options *opts = &f->kv->opts;
+    const struct pmkv_options *o = &r->fill->kv->opts;
+    if (!o->progress || segment % 16 != 0 || r != r->fill->readers)
+        return 0;
+    bool stop =
+        o->progress(o->progress_arg, "ordered index", segment, r->fill->kv->vol.layout.segments);
+    return stop ? -ECANCELED : 0;
+}
+
+static int task_read(struct reader *r)
+{
+    struct fill *f = r->fill;
+    uint32_t segment;
     int rc = 0;
-    for (uint64_t i = 0; i < f->position_count && rc == 0; i++) {
-        if (i % PROGRESS == 0 && opts->progress &&
-            opts->progress(opts->progress_arg, "ordered index", i, f->position_count))
-            return -ECANCELED;
-        ask_for(f, i + AHEAD);
-        rc = read_one(f, (struct log_pos){f->positions[i]});
+    while (rc == 0 && atomic_load(&f->rc) == 0 &&
+           (segment = atomic_fetch_add(&f->next_segment, 1)) < f->kv->vol.layout.segments) {
+        rc = read_segment(r, segment);
+        if (rc == 0)
+            rc = tell_progress(r, segment);
     }
     return rc;
 }
@@ -155,19 +231,16 @@ static int read_keys(struct fill *f)
 /* Of lost records those whose names are known. */
 static int keep_lost(struct fill *f)
 {
-    struct sorted_key *keys = realloc(f->keys, (f->count + f->kv->lost_count + 1) * sizeof *keys);
-    int rc = keys ? 0 : -ENOMEM;
-    if (keys)
-        f->keys = keys;
+    int rc = 0;
     for (uint32_t i = 0; i < f->kv->lost_count && rc == 0; i++) {
         const struct lost_entry *l = f->kv->lost[i];
         if (l->in_index && l->key_bytes && l->key_bytes == l->kept_bytes)
-            rc = keep(f, (struct key_view){l->key, l->key_bytes});
+            rc = keep(f->readers, (struct key_view){l->key, l->key_bytes});
     }
     return rc;
 }
 
-/* --- entering them ---------------------------------------------------------------------------- */
+/* --- sorting and entering them ---------------------------------------------------------------- */
 
 static int compare_keys(const void *a, const void *b)
 {
@@ -177,40 +250,128 @@ static int compare_keys(const void *a, const void *b)
     return key_compare(x->key, y->key);
 }
 
+static void find_shared(struct fill *f)
+{
+    const struct reader *first = NULL;
+    f->shared = 0;
+    for (uint32_t i = 0; i < f->reader_count; i++) {
+        const struct reader *r = &f->readers[i];
+        if (r->count == 0)
+            continue;
+        uint32_t shared = first ? key_common(first->keys[0].key, r->keys[0].key) : r->shared;
+        if (!first || shared < f->shared)
+            f->shared = shared;
+        if (r->shared < f->shared)
+            f->shared = r->shared;
+        first = first ? first : r;
+    }
+}
+
+static int task_sort(struct reader *r)
+{
+    for (uint64_t i = 0; i < r->count; i++)
+        r->keys[i].head = key_head(r->keys[i].key, r->fill->shared);
+    qsort(r->keys, r->count, sizeof *r->keys, compare_keys);
+    return 0;
+}
+
+/* The one with the least key that is left; NULL: none is. */
+static struct reader *least_reader(struct fill *f)
+{
+    struct reader *least = NULL;
+    for (uint32_t i = 0; i < f->reader_count; i++) {
+        struct reader *r = &f->readers[i];
+        if (r->taken < r->count &&
+            (!least || compare_keys(&r->keys[r->taken], &least->keys[least->taken]) < 0))
+            least = r;
+    }
+    return least;
+}
+
 static int enter_keys(struct fill *f)
 {
-    for (uint64_t i = 0; i < f->count; i++)
-        f->keys[i].head = key_head(f->keys[i].key, f->shared);
-    qsort(f->keys, f->count, sizeof *f->keys, compare_keys);
-    for (uint64_t i = 0; i < f->count; i++)
-        if (!order_insert(f->kv->order, f->keys[i].key))
+    struct reader *r;
+    while ((r = least_reader(f)) != NULL) {
+        uint64_t ahead = r->taken + AHEAD;
+        if (ahead < r->count)
+            __builtin_prefetch(r->keys[ahead].key.bytes);
+        if (!order_append(f->kv->order, r->keys[r->taken++].key))
             return -ENOMEM;
+    }
     return 0;
+}
+
+/* --- threads ---------------------------------------------------------------------------------- */
+
+static void *reader_main(void *arg)
+{
+    struct reader *r = arg;
+    int rc = r->fill->task(r), none = 0;
+    if (rc)
+        atomic_compare_exchange_strong(&r->fill->rc, &none, rc);
+    return NULL;
+}
+
+/* By all readers; what a thread that cannot be started would do the opener does. */
+static int in_threads(struct fill *f, int (*task)(struct reader *r))
+{
+    f->task = task;
+    for (uint32_t i = 1; i < f->reader_count; i++)
+        f->readers[i].started =
+            pthread_create(&f->readers[i].thread, NULL, reader_main, &f->readers[i]) == 0;
+    reader_main(&f->readers[0]);
+    for (uint32_t i = 1; i < f->reader_count; i++)
+        if (f->readers[i].started)
+            pthread_join(f->readers[i].thread, NULL);
+        else
+            reader_main(&f->readers[i]);
+    return atomic_load(&f->rc);
+}
+
+static uint32_t choose_readers(const struct fill *f)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    if (f->position_count < THREADS_FROM || f->kv->opts.no_background || cpus < 1)
+        return 1;
+    return cpus < THREADS_MOST ? (uint32_t)cpus : THREADS_MOST;
+}
+
+static int fill_run(struct fill *f)
+{
+    int rc = find_positions(f);
+    if (rc == 0)
+        rc = sort_by_segment(f);
+    f->reader_count = choose_readers(f);
+    for (uint32_t i = 0; i < f->reader_count; i++)
+        f->readers[i].fill = f;
+    if (rc == 0)
+        rc = in_threads(f, task_read);
+    if (rc == 0)
+        rc = keep_lost(f);
+    find_shared(f);
+    if (rc == 0)
+        rc = in_threads(f, task_sort);
+    return rc ? rc : enter_keys(f);
 }
 
 static void fill_free(struct fill *f)
 {
-    while (f->part) {
-        struct part *before = f->part->before;
-        free(f->part);
-        f->part = before;
+    for (uint32_t i = 0; i < f->reader_count; i++) {
+        for (struct part *p = f->readers[i].part, *before; p; p = before) {
+            before = p->before;
+            free(p);
+        }
+        free(f->readers[i].keys);
     }
     free(f->positions);
-    free(f->keys);
+    free(f->of_segments);
+    free(f->segment_end);
 }
 
 int order_fill(struct pmkv *kv)
 {
     struct fill f = {.kv = kv};
-    int rc = find_positions(&f);
-    if (rc == 0) {
-        f.keys = malloc((f.position_count + 1) * sizeof *f.keys);
-        rc = f.keys ? read_keys(&f) : -ENOMEM;
-    }
-    if (rc == 0)
-        rc = keep_lost(&f);
-    if (rc == 0)
-        rc = enter_keys(&f);
+    int rc = fill_run(&f);
     fill_free(&f);
     return rc == -ENOMEM ? err_fact(rc, "no memory for the ordered index") : rc;
 }
