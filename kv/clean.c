@@ -415,6 +415,7 @@ static bool clean_next(struct cleaning *c)
     if (atomic_load(&kv->cleaner_at_work)) {
         seal_waiting(kv);
         segment_prepare_ahead(kv);
+        index_touch_ahead(kv->index);
     }
     return clean_needed(kv) && !atomic_load(&kv->stopping) && clean_one(c);
 }

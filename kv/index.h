@@ -182,6 +182,9 @@ void index_remove(struct index *ix, const struct slot_ref *ref);
  * that grows, and hardly ever for a stripe. Failing for want of memory it only leaves chains
  * longer. */
 void index_grow_step(struct index *ix);
+/* Touches the memory that growth comes to next. For a thread nobody waits for: the kernel takes up
+ * to 6 ms for a huge page, which it clears and may have to make room for. */
+void index_touch_ahead(struct index *ix);
 
 /* Iteration: each slot that is there during the whole scan is given exactly once (replaced or not:
  * then with one of its values). One that comes or goes meanwhile is given once or not at all. */

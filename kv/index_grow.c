@@ -127,6 +127,23 @@ void index_grow_step(struct index *ix)
     pthread_mutex_unlock(&ix->grow_lock);
 }
 
+static void touch_ahead(struct index_bucket *buckets, _Atomic uint64_t *touched, uint64_t used,
+                        uint64_t limit)
+{
+    enum { IN_PAGE = 4096 / sizeof(struct index_bucket), AHEAD = 512 * IN_PAGE };
+    uint64_t end = used + AHEAD < limit ? used + AHEAD : limit, i;
+    for (i = atomic_load_explicit(touched, memory_order_relaxed); i < end; i += IN_PAGE)
+        atomic_fetch_or_explicit(&buckets[i].slots[0], 0, memory_order_relaxed);
+    atomic_store_explicit(touched, i, memory_order_relaxed);
+}
+
+void index_touch_ahead(struct index *ix)
+{
+    uint32_t overflow = atomic_load_explicit(&ix->overflow_fresh, memory_order_relaxed);
+    touch_ahead(ix->buckets, &ix->buckets_touched, count_observe(ix), ix->bucket_limit);
+    touch_ahead(ix->overflow, &ix->overflow_touched, overflow, ix->overflow_limit);
+}
+
 int index_scan_begin(struct index *ix, struct index_scan *scan)
 {
     uint64_t count = count_observe(ix);

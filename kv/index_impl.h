@@ -99,6 +99,9 @@ struct index {
     uint32_t overflow_free;                    /* head of the free list */
     _Atomic uint32_t overflow_fresh;           /* lowest number never used */
 
+    /* Lower numbers have memory: it was touched. */
+    _Atomic uint64_t buckets_touched, overflow_touched;
+
     struct stripe *stripes; /* INDEX_STRIPES */
     index_settle_fn settle;
     void *settle_arg;

@@ -181,7 +181,7 @@ int summary_flush(struct pmkv *kv, uint32_t segment)
     free(part);
     if (rc == 0) {
         s->records += s->pending.count;
-        entries_free(&s->pending);
+        segment_spare_entries(kv, &s->pending);
         return 0;
     }
     lane_lock(kv->meta); /* what was written is void; all entries are still pending */

@@ -261,6 +261,7 @@ static void keeper_chores(struct pmkv *kv)
     seal_waiting(kv);
     sched_yield();
     segment_prepare_ahead(kv);
+    index_touch_ahead(kv->index);
     repair_collect(kv);
     repair_pending(kv);
     super_store_counts(kv);

@@ -74,6 +74,8 @@ int64_t segment_take(struct pmkv *kv, enum segment_kind kind, enum space_class c
 
 /* Keeps a few segments probed and prepared so that no put pays for it. */
 void segment_prepare_ahead(struct pmkv *kv);
+/* Takes the memory of entries nobody needs any more, for segments that are prepared. */
+void segment_spare_entries(struct pmkv *kv, struct entries *e);
 
 /* I7: ends the generation durably in every column; then the segment is free. Waits for pins (I13).
  */

@@ -190,6 +190,8 @@ static void free_store(struct pmkv *kv)
         free(kv->lost[i]);
     free(kv->lost);
     free(kv->lost_parts);
+    for (uint32_t i = 0; i < kv->spare_count; i++)
+        entries_free(&kv->spare_entries[i]);
     free(kv->pending.pages);
     free(kv->behind.pages);
     free(kv->given_up.pages);
@@ -213,6 +215,8 @@ static int start_threads(struct pmkv *kv)
 {
     if (kv->opts.no_background || kv->opts.read_only)
         return 0;
+    if (index_slot_count(kv->index) == 0) /* else what comes first is there already */
+        index_touch_ahead(kv->index);
     if (pthread_create(&kv->cleaner_thread, NULL, cleaner_main, kv))
         return err_fact(-EAGAIN, "the cleaner's thread could not be started");
     kv->cleaner_started = true;

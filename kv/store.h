@@ -190,7 +190,7 @@ struct lost_entry {
 
 /* --- the store -------------------------------------------------------------------------------- */
 
-enum { MAX_LANES = 64, PUBLISHING_SLOTS = 64 };
+enum { MAX_LANES = 64, PUBLISHING_SLOTS = 64, SPARE_ENTRIES = 4 };
 
 struct work_queue {
     uint64_t *pages; /* pool offsets of pages that wait for repair */
@@ -245,10 +245,12 @@ struct pmkv {
 
     pthread_mutex_t header_lock; /* header lines on the medium: writers and repair */
     pthread_mutex_t segments_lock;
-    pthread_cond_t space_cond;                /* a segment became free, or the cleaner gave up */
-    _Atomic uint32_t free_count, ready_count; /* changed under segments_lock */
-    _Atomic uint32_t free_beside_twins;       /* of both: what only the cleaner may take */
-    uint64_t clean_failures;                  /* rounds of the cleaner that freed nothing */
+    pthread_cond_t space_cond;                   /* a segment became free, or the cleaner gave up */
+    _Atomic uint32_t free_count, ready_count;    /* changed under segments_lock */
+    _Atomic uint32_t free_beside_twins;          /* of both: what only the cleaner may take */
+    struct entries spare_entries[SPARE_ENTRIES]; /* memory for those of segments to come; */
+    uint32_t spare_count;                        /* segments_lock */
+    uint64_t clean_failures;                     /* rounds of the cleaner that freed nothing */
     bool cleaner_wanted;
     pthread_cond_t cleaner_cond;
     pthread_mutex_t clean_lock; /* one cleaner at a time */
