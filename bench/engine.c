@@ -12,7 +12,7 @@ static const struct {
     const char *name;
     const struct engine *engine;
 } engines[] = {
-    {"pmkv", &engine_pmkv},
+    {"pmkv", &engine_pmkv},     {"pmkv-ordered", &engine_pmkv_ordered},
 #ifdef PMKV_BENCH_LMDB
     {"lmdb", &peer_lmdb},
 #else

@@ -63,7 +63,6 @@ struct engine {
     const char *name;
     const char *durable;  /* what is durable on return, and by which setting */
     bool directory;       /* `path` is a directory that is there */
-    bool ordered;         /* seek works */
     bool writes_by_calls; /* all it stores goes through write(): the kernel counts it */
     bool survives_kill;   /* what it acknowledged is there after the process died */
     const char *(*version)(void);
@@ -97,7 +96,7 @@ struct engine {
                                  size_t key_bytes, uint64_t seed);
 };
 
-extern const struct engine engine_pmkv, engine_limit;
+extern const struct engine engine_pmkv, engine_pmkv_ordered, engine_limit;
 extern const struct engine peer_lmdb, peer_rocksdb, peer_leveldb, peer_tkrzw, peer_sqlite,
     peer_pmemobj;
 

@@ -12,6 +12,7 @@ enum { READS_MAX = 256 };
 struct session {
     struct pmkv *kv;
     struct pmkv_batch *batch;
+    struct pmkv_iter *iter; /* NULL: not ordered */
     struct pmkv_read reads[READS_MAX];
 };
 
@@ -33,7 +34,7 @@ static bool create(const struct engine_setup *setup)
     return status == PMKV_OK;
 }
 
-static void *pmkv_engine_open(const struct engine_setup *setup)
+static void *open_as(const struct engine_setup *setup, bool ordered)
 {
     if (setup->flush_line)
         setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
@@ -44,10 +45,21 @@ static void *pmkv_engine_open(const struct engine_setup *setup)
     pmkv_options_init(&options);
     options.backend = setup->backend;
     options.allow_inject = setup->inject;
+    options.ordered = ordered;
     enum pmkv_status status = pmkv_open(setup->path, &options, &kv);
     if (status != PMKV_OK)
         failed(status);
     return kv;
+}
+
+static void *open_hashed(const struct engine_setup *setup)
+{
+    return open_as(setup, false);
+}
+
+static void *open_ordered(const struct engine_setup *setup)
+{
+    return open_as(setup, true);
 }
 
 static bool pmkv_engine_close(void *db)
@@ -59,7 +71,15 @@ static bool pmkv_engine_close(void *db)
     return status == PMKV_OK;
 }
 
-static void *begin(void *db)
+static void end(void *session)
+{
+    struct session *s = session;
+    pmkv_iter_free(&s->iter);
+    pmkv_batch_free(&s->batch);
+    free(s);
+}
+
+static void *begin(void *db, bool ordered)
 {
     struct session *s = calloc(1, sizeof *s);
     if (s && pmkv_batch_new(&s->batch) != PMKV_OK) {
@@ -68,14 +88,21 @@ static void *begin(void *db)
     }
     if (s)
         s->kv = db;
+    if (s && ordered && pmkv_iter_new(db, 0, &s->iter) != PMKV_OK) {
+        end(s);
+        return NULL;
+    }
     return s;
 }
 
-static void end(void *session)
+static void *begin_hashed(void *db)
 {
-    struct session *s = session;
-    pmkv_batch_free(&s->batch);
-    free(s);
+    return begin(db, false);
+}
+
+static void *begin_ordered(void *db)
+{
+    return begin(db, true);
 }
 
 static enum engine_status put(void *session, const void *key, size_t key_bytes, const void *value,
@@ -139,6 +166,24 @@ static enum engine_status write_batch(void *session, const struct engine_write *
         status = pmkv_batch_put(s->batch, puts[i].key, key_bytes, puts[i].value, value_bytes);
     if (status == PMKV_OK)
         status = pmkv_write(s->kv, s->batch);
+    return status == PMKV_OK ? ENGINE_OK : failed(status);
+}
+
+static enum engine_status seek(void *session, const void *key, size_t key_bytes, unsigned count,
+                               engine_visit_fn visit, void *arg, unsigned *seen)
+{
+    struct pmkv_iter *iter = ((struct session *)session)->iter;
+    enum pmkv_status status = pmkv_iter_seek(iter, key, key_bytes);
+    const struct pmkv_item *item;
+    *seen = 0;
+    while (status == PMKV_OK && (item = pmkv_iter_item(iter)) != NULL) {
+        if (item->status != PMKV_OK)
+            return failed(item->status);
+        visit(arg, item->key, item->key_bytes, item->value, item->value_bytes);
+        if (++*seen == count)
+            break;
+        status = pmkv_iter_next(iter);
+    }
     return status == PMKV_OK ? ENGINE_OK : failed(status);
 }
 
@@ -206,22 +251,20 @@ static enum engine_status inject(void *db, enum pmkv_inject_kind kind, const voi
     return status == PMKV_E_NOT_FOUND ? ENGINE_MISSING : failed(status);
 }
 
+#define PMKV_ENGINE                                                                                \
+    .durable = "always: one fence (files: a shared fdatasync); redundancy and checksums included", \
+    .survives_kill = true, .version = pmkv_version, .close = pmkv_engine_close, .end = end,        \
+    .put = put, .get = get, .del = del, .get_many = get_many, .write = write_batch,                \
+    .scrub = scrub, .pack = pack, .figures = figures, .inject = inject
+
 const struct engine engine_pmkv = {
+    PMKV_ENGINE,
     .name = "pmkv",
-    .durable = "always: one fence (files: a shared fdatasync); redundancy and checksums included",
-    .survives_kill = true,
-    .version = pmkv_version,
-    .open = pmkv_engine_open,
-    .close = pmkv_engine_close,
-    .begin = begin,
-    .end = end,
-    .put = put,
-    .get = get,
-    .del = del,
-    .get_many = get_many,
-    .write = write_batch,
-    .scrub = scrub,
-    .pack = pack,
-    .figures = figures,
-    .inject = inject,
+    .open = open_hashed,
+    .begin = begin_hashed,
+};
+
+/* The same, which keeps its keys in order too. */
+const struct engine engine_pmkv_ordered = {
+    PMKV_ENGINE, .name = "pmkv-ordered", .open = open_ordered, .begin = begin_ordered, .seek = seek,
 };

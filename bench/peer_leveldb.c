@@ -86,7 +86,6 @@ const struct engine peer_leveldb = {
     .name = "leveldb",
     .durable = "sync=true: every write is synchronised; reads verify checksums",
     .directory = true,
-    .ordered = true,
     .writes_by_calls = true,
     .survives_kill = true,
     .version = version,

@@ -189,7 +189,6 @@ const struct engine peer_lmdb = {
     .name = "lmdb",
     .durable = "default flags: every commit is synchronised (fdatasync)",
     .directory = true,
-    .ordered = true,
     .writes_by_calls = true,
     .survives_kill = true,
     .version = version,

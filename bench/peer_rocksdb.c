@@ -120,7 +120,6 @@ const struct engine peer_rocksdb = {
     .name = "rocksdb",
     .durable = "sync=true: every write is synchronised; reads verify checksums (default)",
     .directory = true,
-    .ordered = true,
     .writes_by_calls = true,
     .survives_kill = true,
     .version = version,

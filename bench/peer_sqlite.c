@@ -199,7 +199,6 @@ const struct engine peer_sqlite = {
     .name = "sqlite",
     .durable = "WAL, synchronous=FULL: the log is synchronised at every commit",
     .directory = true,
-    .ordered = true,
     .writes_by_calls = true,
     .survives_kill = true,
     .version = version,

@@ -37,13 +37,13 @@ void report_start(FILE *out, const struct bench_options *opts)
                 opts->ops_per_s);
     fputc('\n', out);
     for (unsigned i = 0; i < opts->engine_count; i++)
-        fprintf(out, "engine    %-8s %-7s %s\n", opts->engines[i]->name,
+        fprintf(out, "engine    %-12s %-7s %s\n", opts->engines[i]->name,
                 opts->engines[i]->version(), opts->engines[i]->durable);
 }
 
 void report_row_heading(FILE *out)
 {
-    fprintf(out, "\n%-8s %-16s %3s %2s %9s %19s %9s %8s %8s %8s %9s %9s %6s %7s %5s %6s\n",
+    fprintf(out, "\n%-12s %-16s %3s %2s %9s %19s %9s %8s %8s %8s %9s %9s %6s %7s %5s %6s\n",
             "engine", "row", "rnd", "T", "ns/op", "[p10 .. p90]", "cpu ns", "Mops/s", "p50", "p99",
             "p99.9", "p99.99", "fence", "media B", "load", "other%");
 }
@@ -82,7 +82,7 @@ static void report_faults(FILE *out, const struct row *row)
 void report_row(FILE *out, const struct row *row)
 {
     const struct measure_result *m = &row->m;
-    fprintf(out, "%-8s %-16s %3u %2u", row->engine, row->name, row->round, row->threads);
+    fprintf(out, "%-12s %-16s %3u %2u", row->engine, row->name, row->round, row->threads);
     if (row->skipped) {
         fprintf(out, "  not run: %s\n", row->note);
         return;
@@ -104,7 +104,7 @@ void report_row(FILE *out, const struct row *row)
 
 static void summary_line(FILE *out, const struct results *r, const struct series *s)
 {
-    fprintf(out, "%-8s %-16s %2u %9.1f [%8.1f..%8.1f] %9.1f %8.4f", s->last->engine, s->last->name,
+    fprintf(out, "%-12s %-16s %2u %9.1f [%8.1f..%8.1f] %9.1f %8.4f", s->last->engine, s->last->name,
             s->last->threads, s->wall_ns, s->wall_min_ns, s->wall_max_ns, s->cpu_ns, s->mops);
     print_latency(out, &s->latency);
     for (unsigned i = 0; i < 2; i++)
@@ -116,13 +116,13 @@ static void summary_line(FILE *out, const struct results *r, const struct series
 /* Space of an engine where it holds most: after its last workload with all keys. */
 static void summary_space(FILE *out, const struct results *r)
 {
-    fprintf(out, "\n%-8s %12s %12s %12s %12s %12s\n", "space", "used/live", "pool/live",
+    fprintf(out, "\n%-12s %12s %12s %12s %12s %12s\n", "space", "used/live", "pool/live",
             "index B/key", "DRAM B/key", "written/put");
     for (size_t i = 0; i < r->series_count; i++) {
         const struct store_figures *s = &r->series[i].last->store;
         if (strcmp(r->series[i].last->name, "overwrite") != 0)
             continue;
-        fprintf(out, "%-8s", r->series[i].last->engine);
+        fprintf(out, "%-12s", r->series[i].last->engine);
         print_known(out, " %12.2f", 12, s->used_per_live);
         print_known(out, " %12.2f", 12, s->pool_per_live);
         print_known(out, " %12.1f", 12, s->index_bytes_per_key);
@@ -134,8 +134,8 @@ static void summary_space(FILE *out, const struct results *r)
 
 void report_summary(FILE *out, const struct results *r)
 {
-    fprintf(out, "\n%-8s %-16s %2s %9s %19s %9s %8s %8s %8s %9s %9s  %s\n", "engine", "median", "T",
-            "ns/op", "[min .. max]", "cpu ns", "Mops/s", "p50", "p99", "p99.9", "p99.99",
+    fprintf(out, "\n%-12s %-16s %2s %9s %19s %9s %8s %8s %8s %9s %9s  %s\n", "engine", "median",
+            "T", "ns/op", "[min .. max]", "cpu ns", "Mops/s", "p50", "p99", "p99.9", "p99.99",
             "time over that of the limit");
     for (size_t i = 0; i < r->series_count; i++)
         summary_line(out, r, &r->series[i]);

@@ -9,7 +9,7 @@
 enum {
     BARS_WIDTH = 340,
     BAR_HEIGHT = 18,
-    BAR_LABEL = 64,
+    BAR_LABEL = 78,
     BAR_VALUE = 56,
     FRAME_WIDTH = 340,
     FRAME_HEIGHT = 230,
@@ -52,8 +52,9 @@ void svg_text(FILE *out, const char *text)
 const char *svg_colour(const char *engine)
 {
     static const char *const colours[][2] = {
-        {"pmkv", "#0b6e4f"},  {"lmdb", "#c8553d"},   {"rocksdb", "#3d5a98"}, {"leveldb", "#8e6bbf"},
-        {"tkrzw", "#c99a1b"}, {"sqlite", "#6c757d"}, {"pmemobj", "#4ba3c3"}, {"limit", "#9aa0a6"}};
+        {"pmkv", "#0b6e4f"},    {"pmkv-ordered", "#6fb98f"}, {"lmdb", "#c8553d"},
+        {"rocksdb", "#3d5a98"}, {"leveldb", "#8e6bbf"},      {"tkrzw", "#c99a1b"},
+        {"sqlite", "#6c757d"},  {"pmemobj", "#4ba3c3"},      {"limit", "#9aa0a6"}};
     for (size_t i = 0; i < sizeof colours / sizeof *colours; i++)
         if (strcmp(colours[i][0], engine) == 0)
             return colours[i][1];
