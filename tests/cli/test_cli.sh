@@ -190,6 +190,30 @@ out_is "YQpi
 expect 0 "scan --null" "$cli" scan scanned --null --prefix a
 check "scan --null is exact" test "$(tr '\0\n' '.,' <"$out")" = "a,b."
 expect 2 "scan --null has no values" "$cli" scan scanned --null --values
+expect 0 "scan --sort" "$cli" scan scanned --sort
+out_is 'a\nb
+grüße
+user/1
+user/2
+user/3
+'
+expect 0 "scan --reverse" "$cli" scan scanned --reverse --limit 2 --values
+out_is 'user/3	name 3
+user/2	name 2
+'
+expect 0 "scan --sort with a prefix" "$cli" scan scanned -s -p user/ -l 1
+out_is 'user/1
+'
+expect 0 "scan --reverse with a prefix" "$cli" scan scanned -r -p gr
+out_is 'grüße
+'
+"$cli" put scanned -x ffff last
+expect 0 "scan --reverse with the last prefix" "$cli" scan scanned -r -x -p ff
+out_is 'ffff
+'
+expect 0 "scan --reverse with no such prefix" "$cli" scan scanned -r -p zzz
+out_is ""
+"$cli" del scanned -x ffff
 expect 0 "scan --json" "$cli" scan scanned --json --values
 json_is "scan --json"
 out_has '"count": 5'

@@ -13,7 +13,8 @@ enum cli_exit pool_open(enum pool_mode mode, struct pmkv **kv)
     struct pmkv_options options;
 
     pmkv_options_init(&options);
-    options.read_only = mode == POOL_READ || mode == POOL_INJECT;
+    options.read_only = mode == POOL_READ || mode == POOL_READ_ORDERED || mode == POOL_INJECT;
+    options.ordered = mode == POOL_READ_ORDERED;
     options.allow_inject = mode == POOL_INJECT || mode == POOL_INJECT_WRITE;
     options.no_background = options.read_only;
     options.progress = progress_show;

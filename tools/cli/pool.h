@@ -11,6 +11,7 @@
 
 enum pool_mode {
     POOL_READ,         /* nothing is written; recovery happens in memory */
+    POOL_READ_ORDERED, /* the same, and keys can be had in order */
     POOL_WRITE,        /* recovery is written, and so is what the verb does */
     POOL_INJECT,       /* reads, and injects faults below the store */
     POOL_INJECT_WRITE, /* injects faults and repairs them */

@@ -19,7 +19,7 @@ struct scan_args {
     struct cli_args common;
     const char *prefix;
     uint64_t limit;
-    bool values, limited;
+    bool values, limited, ordered, reverse;
     enum scan_format format;
 };
 
@@ -35,6 +35,8 @@ enum { OPTION_JSONL = CLI_LONG_OPTION };
 static const struct argp_option scan_options[] = {
     {"values", 'v', NULL, 0, "Print values too, after a tab", 0},
     {"prefix", 'p', "PREFIX", 0, "Only keys that start so (written as --hex or --base64 say)", 0},
+    {"sort", 's', NULL, 0, "In the order of their bytes, which takes memory for all keys", 0},
+    {"reverse", 'r', NULL, 0, "The same, from the last to the first", 0},
     {"limit", 'l', "N", 0, "Stop after N keys", 0},
     {"null", '0', NULL, 0, "Keys as they are, each ended by a NUL byte, for xargs -0", 0},
     {"jsonl", OPTION_JSONL, NULL, 0, "One JSON object a line", 0},
@@ -54,6 +56,12 @@ static error_t parse_scan(int key, char *arg, struct argp_state *state)
         return 0;
     case 'p':
         args->prefix = arg;
+        return 0;
+    case 'r':
+        args->reverse = true;
+        /* fall through */
+    case 's':
+        args->ordered = true;
         return 0;
     case 'l':
         args->limit = args_size(state, "limit", arg);
@@ -179,14 +187,54 @@ static void print_head(void)
     json_decref(pool);
 }
 
+/* To the last key that is no longer before all that begin with the prefix: what comes after those
+ * begins with the prefix, one more in its last byte that is not 0xff. */
+static enum pmkv_status seek_behind(struct pmkv_iter *iter, const struct bytes *prefix)
+{
+    unsigned char *behind = prefix->data;
+    size_t size = prefix->size;
+
+    while (size > 0 && behind[size - 1] == 0xff)
+        size--;
+    if (size == 0)
+        return pmkv_iter_seek_last(iter);
+    behind[size - 1]++;
+    enum pmkv_status status = pmkv_iter_seek(iter, behind, size);
+    behind[size - 1]--;
+    return status == PMKV_OK ? pmkv_iter_prev(iter) : status;
+}
+
+static enum pmkv_status show_in_order(struct pmkv *kv, struct scan *scan)
+{
+    struct pmkv_iter *iter = NULL;
+    bool reverse = scan->args->reverse;
+    const struct pmkv_item *item;
+    enum pmkv_status status = pmkv_iter_new(kv, 0, &iter);
+
+    if (status == PMKV_OK)
+        status = reverse ? seek_behind(iter, &scan->prefix)
+                         : pmkv_iter_seek(iter, scan->prefix.data, scan->prefix.size);
+    while (status == PMKV_OK && (item = pmkv_iter_item(iter)) != NULL && is_wanted(scan, item) &&
+           show_item(scan, item) == 0)
+        status = reverse ? pmkv_iter_prev(iter) : pmkv_iter_next(iter);
+    pmkv_iter_free(&iter);
+    return status;
+}
+
+static enum pmkv_status show_all(struct pmkv *kv, struct scan *scan)
+{
+    if (scan->args->ordered)
+        return show_in_order(kv, scan);
+    return pmkv_foreach(kv, scan->args->values ? 0 : PMKV_FOREACH_KEYS_ONLY, show_item, scan);
+}
+
 static enum cli_exit run_scan(struct pmkv *kv, struct scan *scan)
 {
     bool is_document = scan->args->format == SCAN_JSON;
 
     if (is_document)
         print_head();
-    enum pmkv_status status =
-        pmkv_foreach(kv, scan->args->values ? 0 : PMKV_FOREACH_KEYS_ONLY, show_item, scan);
+    enum pmkv_status status = show_all(kv, scan);
     if (is_document)
         printf("\n  ],\n  \"count\": %llu\n}\n", (unsigned long long)scan->shown_count);
     if (ferror(stdout))
@@ -202,7 +250,8 @@ enum cli_exit verb_scan(int argc, char **argv)
         scan_options,
         parse_scan,
         "POOL",
-        "Lists the keys of the pool, one a line and in no order. Bytes that are not printable "
+        "Lists the keys of the pool, one a line, in no order unless --sort is given. Bytes that "
+        "are not printable "
         "UTF-8 are shown as \\n, \\t, \\\\ or \\xNN; --hex, --base64, --null and JSON are exact.",
         NULL,
         NULL,
@@ -216,7 +265,7 @@ enum cli_exit verb_scan(int argc, char **argv)
     if (args.prefix)
         code = args_key(&args.common, args.prefix, &scan.prefix);
     if (code == CLI_OK)
-        code = pool_open(POOL_READ, &kv);
+        code = pool_open(args.ordered ? POOL_READ_ORDERED : POOL_READ, &kv);
     if (code == CLI_OK)
         code = pool_close(&kv, run_scan(kv, &scan));
     bytes_free(&scan.prefix);
