@@ -13,4 +13,5 @@ endfunction()
 
 pmkv_stress_again(kill9_stops_and_poison stress_kill9
                   --stops 3 --poison --run-ms 500 --pool-mib 64 --dir /dev/shm)
+pmkv_stress_again(concurrent_ordered stress_concurrent --ordered)
 pmkv_stress_again(concurrent_64 stress_concurrent --writers 32 --readers 32 --pool-mib 96)

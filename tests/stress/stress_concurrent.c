@@ -11,7 +11,8 @@
  *   pairs         written by batches only: a read that begins after pmkv_write returned sees it
  *                 whole
  *   counters      raised by pmkv_put_if only: each counts the calls that succeeded
- *   fixed keys    never deleted, some overwritten: pmkv_foreach shows each exactly once
+ *   fixed keys    never deleted, some overwritten: pmkv_foreach shows each exactly once, and so
+ * does an iterator, up or down, with all keys in order (--ordered)
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ enum { HANG_SECONDS = 60 };
 
 static struct test_options options = {.seconds = 2, .pool_mib = 48};
 static uint64_t writers = 3, readers = 2;
+static bool ordered;
 
 static struct pmkv *store;
 static struct test_set own[MAX_WRITERS], pairs[MAX_WRITERS], fixed;
@@ -212,14 +214,48 @@ static int walk_item(void *arg, const struct pmkv_item *item)
     return 0;
 }
 
+static void walk_judge(const struct walk *walk, const char *what)
+{
+    for (uint32_t i = 0; i < FIXED_KEYS; i++)
+        test_that(walk->shown[i] == 1, "%s shows fixed key %u %u times", what, i, walk->shown[i]);
+    atomic_fetch_add(&walks, 1);
+}
+
 static void walk_run(void)
 {
     struct walk walk = {{0}};
-    if (!test_status(pmkv_foreach(store, 0, walk_item, &walk), PMKV_OK, "pmkv_foreach"))
-        return;
-    for (uint32_t i = 0; i < FIXED_KEYS; i++)
-        test_that(walk.shown[i] == 1, "pmkv_foreach shows fixed key %u %u times", i, walk.shown[i]);
-    atomic_fetch_add(&walks, 1);
+    if (test_status(pmkv_foreach(store, 0, walk_item, &walk), PMKV_OK, "pmkv_foreach"))
+        walk_judge(&walk, "pmkv_foreach");
+}
+
+/* Below 0: a comes first. */
+static int compare_items(const void *a, size_t a_bytes, const struct pmkv_item *b)
+{
+    int order = memcmp(a, b->key, a_bytes < b->key_bytes ? a_bytes : b->key_bytes);
+    return order ? order : (a_bytes > b->key_bytes) - (a_bytes < b->key_bytes);
+}
+
+static void walk_in_order(bool up)
+{
+    struct walk walk = {{0}};
+    struct pmkv_iter *iter = NULL;
+    char before[TEST_KEY_BYTES];
+    size_t before_bytes = 0;
+    enum pmkv_status status = pmkv_iter_new(store, 0, &iter);
+    if (status == PMKV_OK)
+        status = up ? pmkv_iter_seek(iter, NULL, 0) : pmkv_iter_seek_last(iter);
+    const struct pmkv_item *item;
+    while (status == PMKV_OK && (item = pmkv_iter_item(iter)) != NULL) {
+        if (before_bytes > 0)
+            test_that((compare_items(before, before_bytes, item) < 0) == up, "keys out of order");
+        walk_item(&walk, item);
+        before_bytes = item->key_bytes < sizeof before ? item->key_bytes : sizeof before;
+        memcpy(before, item->key, before_bytes);
+        status = up ? pmkv_iter_next(iter) : pmkv_iter_prev(iter);
+    }
+    pmkv_iter_free(&iter);
+    if (test_status(status, PMKV_OK, "an iterator"))
+        walk_judge(&walk, "an iterator");
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */
@@ -267,6 +303,8 @@ static void *reader_run(void *arg)
         enum test_verdict verdict = TEST_RIGHT;
         if (draw == 0)
             walk_run();
+        else if (draw <= 4 && ordered)
+            walk_in_order(draw % 2);
         else if (draw < 200)
             pair_get(w);
         else if (draw < 400)
@@ -316,6 +354,8 @@ static void all_verify(void)
     test_set_verify(store, &fixed, buffer, VALUE_HIGH, false);
     counters_verify(buffer);
     walk_run();
+    if (ordered)
+        walk_in_order(true);
 }
 
 static bool sets_make(void)
@@ -337,6 +377,7 @@ int main(int argc, char **argv)
     const struct test_option extra[] = {
         {"writers", TEST_OPTION_NUMBER, &writers, "N: writer threads, at most 32"},
         {"readers", TEST_OPTION_NUMBER, &readers, "N: reader threads, at most 32"},
+        {"ordered", TEST_OPTION_FLAG, &ordered, "iterators too"},
         {NULL, TEST_OPTION_FLAG, NULL, NULL},
     };
     test_options_parse(&options, extra, argc, argv);
@@ -347,12 +388,12 @@ int main(int argc, char **argv)
     char path[TEST_PATH_BYTES];
     test_pool_path(path, options.dir != NULL ? options.dir : test_dir_memory(), "concurrent");
     if (test_pool_create(path, &options))
-        store = test_pool_open(path, 0);
+        store = test_pool_open(path, ordered ? TEST_OPEN_ORDERED : 0);
     if (store != NULL && sets_make()) {
         load_run();
         all_verify();
         test_pool_close(&store);
-        store = test_pool_open(path, 0);
+        store = test_pool_open(path, ordered ? TEST_OPEN_ORDERED : 0);
         if (store != NULL) {
             all_verify();
             test_pool_check(store);

@@ -55,6 +55,7 @@ struct pmkv *test_pool_open(const char *path, unsigned flags)
     opts.allow_inject = (flags & TEST_OPEN_INJECT) != 0;
     opts.read_only = (flags & TEST_OPEN_READ_ONLY) != 0;
     opts.no_background = (flags & TEST_OPEN_NO_BACKGROUND) != 0;
+    opts.ordered = (flags & TEST_OPEN_ORDERED) != 0;
     if (flags & TEST_OPEN_FILTER_ONLY)
         opts.sigbus = PMKV_SIGBUS_FILTER_ONLY;
     test_status(pmkv_open(path, &opts, &kv), PMKV_OK, "pmkv_open");

@@ -31,6 +31,7 @@ enum test_open_flags {
     TEST_OPEN_READ_ONLY = 2,
     TEST_OPEN_NO_BACKGROUND = 4,
     TEST_OPEN_FILTER_ONLY = 8, /* the program owns SIGBUS */
+    TEST_OPEN_ORDERED = 16,    /* for iterators */
 };
 struct pmkv *test_pool_open(const char *path, unsigned flags);
 bool test_pool_close(struct pmkv **kv);
