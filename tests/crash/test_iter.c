@@ -124,6 +124,24 @@ Test(iter, shows_what_it_comes_to_as_it_is_then)
     crash_end(&r);
 }
 
+Test(iter, passes_over_what_went_among_others)
+{
+    struct crash_run r;
+    char key[2] = "a";
+    begin(&r, PMKV_PARITY, 9);
+    for (; key[0] <= 'z'; key[0]++)
+        put(&r, key);
+    struct pmkv_iter *iter = iter_of(&r, 0);
+    seek(iter, NULL, "a");
+    for (key[0] = 'b'; key[0] <= 'g'; key[0]++)
+        next(iter, key);
+    del(&r, "h"), del(&r, "i");
+    next(iter, "j"), next(iter, "k");
+    prev(iter, "j"), prev(iter, "g"), prev(iter, "f");
+    pmkv_iter_free(&iter);
+    crash_close(&r.kv, "at the end");
+}
+
 /* Keys alone, as many as there are; each is asked for. */
 static unsigned count_keys(struct crash_run *r, bool downwards)
 {
