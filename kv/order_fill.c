@@ -271,7 +271,8 @@ static int task_sort(struct reader *r)
 {
     for (uint64_t i = 0; i < r->count; i++)
         r->keys[i].head = key_head(r->keys[i].key, r->fill->shared);
-    qsort(r->keys, r->count, sizeof *r->keys, compare_keys);
+    if (r->count > 0)
+        qsort(r->keys, r->count, sizeof *r->keys, compare_keys);
     return 0;
 }
 
