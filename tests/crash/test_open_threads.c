@@ -43,6 +43,7 @@ static int hear_progress(void *arg, const char *what, uint64_t done, uint64_t to
     return 0;
 }
 
+static bool ordered;
 static uint64_t pool_bytes = 513 << 20; /* so that pages are touched ahead */
 
 static struct pmkv *must_open(bool read_only, bool alone)
@@ -57,6 +58,7 @@ static struct pmkv *must_open(bool read_only, bool alone)
     o.allow_inject = true;
     o.read_only = read_only;
     o.no_background = alone;
+    o.ordered = ordered;
     cr_assert_eq(pmkv_open(path, &o, &kv), PMKV_OK, "%s", pmkv_errormsg());
     rounds_told /= kv->vol.layout.segments;
     return kv;
@@ -170,6 +172,30 @@ static void forget(struct sight *s)
     free(s->live);
 }
 
+/* The ordered index has each key that the index has, once, and in order. */
+static void must_be_in_order(struct pmkv *kv, const struct sight *s, const char *what)
+{
+    struct pmkv_iter *iter = NULL;
+    const struct pmkv_item *item;
+    uint64_t there = 0, lost = 0;
+    char before[32] = "";
+    cr_assert_eq(pmkv_iter_new(kv, PMKV_ITER_KEYS_ONLY, &iter), PMKV_OK);
+    cr_assert_eq(pmkv_iter_seek(iter, NULL, 0), PMKV_OK);
+    while ((item = pmkv_iter_item(iter)) != NULL) {
+        char key[32] = "";
+        memcpy(key, item->key, item->key_bytes < 31 ? item->key_bytes : 31);
+        cr_assert_lt(strcmp(before, key), 0, "%s: '%s', then '%s'", what, before, key);
+        memcpy(before, key, sizeof before);
+        there += item->status == PMKV_OK;
+        lost += item->status == PMKV_E_LOST;
+        cr_assert_eq(pmkv_iter_next(iter), PMKV_OK, "%s", pmkv_errormsg());
+    }
+    cr_assert_eq(there, s->keys, "%s", what);
+    cr_assert_leq(lost, s->lost, "%s", what);
+    cr_assert((lost > 0) == (s->lost > 0), "%s: no lost key is shown", what);
+    pmkv_iter_free(&iter);
+}
+
 /* Nothing is written by these opens: they all find the same pool. */
 static void compare_opens(const char *what)
 {
@@ -178,9 +204,13 @@ static void compare_opens(const char *what)
     cr_assert_gt(alone.count, KEYS / 2);
     pmkv_close(&kv);
     for (int i = 0; i < 5; i++) {
+        ordered = i == 3;
         kv = must_open(true, false);
         struct sight together = look(kv);
         must_be_alike(&alone, &together, what);
+        if (ordered)
+            must_be_in_order(kv, &together, what);
+        ordered = false;
         forget(&together);
         pmkv_close(&kv);
     }
