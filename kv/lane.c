@@ -371,7 +371,7 @@ int lane_store(struct pmkv *kv, struct lane *lane)
 {
     struct row_buf *buf = current_row(lane);
     pad_to_line(buf);
-    if (!row_commit(kv, lane, buf)) {
+    if (!row_commit(kv, buf)) {
         lane_abandon(kv, lane);
         return lane->must_close ? -EIO : -EFAULT;
     }

@@ -274,17 +274,15 @@ uint64_t row_fill_hashed(struct pmkv *kv, struct row_buf *buf, uint32_t offset, 
     return hash_run_end(&hash);
 }
 
-bool row_commit(struct pmkv *kv, struct lane *lane, struct row_buf *buf)
+bool row_commit(struct pmkv *kv, struct row_buf *buf)
 {
-    while (!lane->whole_rows && buf->stored < buf->fill) {
+    while (buf->stored < buf->fill) {
         if (!store_page(kv, buf, 0))
             return false;
         if (buf->stored - groups_end(buf->groups_done) >= HALF_BYTES ||
             buf->stored % PAGE_PAYLOAD_BYTES == 0)
             progress_until(kv, buf, buf->stored, false);
     }
-    if (lane->whole_rows)
-        row_progress(kv, buf);
     return true;
 }
 
