@@ -64,6 +64,8 @@ static enum pmkv_status read_item(struct pmkv_iter *iter, struct key_view key,
             iter->value_bytes = item->value_bytes;
         }
     }
+    if (s == PMKV_E_LOST)
+        item->value_bytes = 0;
     item->status = s;
     return s == PMKV_E_LOST ? PMKV_OK : s;
 }
@@ -148,8 +150,20 @@ static enum pmkv_status move_begin(struct pmkv_iter *iter)
     return handle_enter(iter->kv);
 }
 
+/* The other way than its run goes. After an error it is between the keys it has passed and those it
+ * has not. */
+static struct order_from turn_round(const struct pmkv_iter *iter, bool shown)
+{
+    struct order_from from = {.downwards = !iter->downwards};
+    uint32_t behind = shown ? iter->passed - 1 : iter->passed;
+    from.itself = behind == iter->run->count;
+    from.key = run_key(iter->run, from.itself ? behind - 1 : behind);
+    return from;
+}
+
 static enum pmkv_status move(struct pmkv_iter *iter, bool downwards)
 {
+    bool shown = pmkv_iter_item(iter) != NULL;
     enum pmkv_status s = move_begin(iter);
     if (s || iter->place == (downwards ? ITER_BEFORE_FIRST : ITER_PAST_LAST))
         return s;
@@ -157,7 +171,7 @@ static enum pmkv_status move(struct pmkv_iter *iter, bool downwards)
     if (iter->place == ITER_AT_KEY) {
         if (iter->downwards == downwards)
             return go_on(iter);
-        from.key = run_key(iter->run, iter->passed ? iter->passed - 1 : 0);
+        from = turn_round(iter, shown);
     }
     return go_from(iter, &from);
 }

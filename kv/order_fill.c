@@ -289,15 +289,20 @@ static struct reader *least_reader(struct fill *f)
     return least;
 }
 
+/* Twice is there what was read whole before its row was found to have losses. */
 static int enter_keys(struct fill *f)
 {
     struct reader *r;
+    struct key_view last = {NULL, 0};
     while ((r = least_reader(f)) != NULL) {
-        uint64_t ahead = r->taken + AHEAD;
-        if (ahead < r->count)
-            __builtin_prefetch(r->keys[ahead].key.bytes);
-        if (!order_append(f->kv->order, r->keys[r->taken++].key))
+        struct key_view key = r->keys[r->taken++].key;
+        if (r->taken + AHEAD < r->count)
+            __builtin_prefetch(r->keys[r->taken + AHEAD].key.bytes);
+        if (last.bytes && key_compare(last, key) == 0)
+            continue;
+        if (!order_append(f->kv->order, key))
             return -ENOMEM;
+        last = key;
     }
     return 0;
 }

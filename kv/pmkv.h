@@ -322,9 +322,9 @@ enum pmkv_status pmkv_iter_new(struct pmkv *kv, unsigned flags, struct pmkv_iter
  * Goes to the first key that is `key` or comes after it; NULL with length 0: to the first of all.
  * When there is none the iterator is past the last one. That is no error: look at pmkv_iter_item.
  * Errors, here and of the other three: E_INVALID, E_IO, E_NO_MEMORY. After one it is at no key, but
- * in the place where it came to: the next call goes on from there. E_NO_MEMORY comes also, from
- * then on, when there was none for a key that was put: the order is complete again with the next
- * open.
+ * between the one it could not come to and the one before: the next call goes on from there.
+ * E_NO_MEMORY comes also, from then on, when there was none for a key that was put: the order is
+ * complete again with the next open.
  */
 enum pmkv_status pmkv_iter_seek(struct pmkv_iter *iter, const void *key, size_t key_bytes);
 /** Goes to the last key. */
@@ -335,9 +335,10 @@ enum pmkv_status pmkv_iter_next(struct pmkv_iter *iter);
 enum pmkv_status pmkv_iter_prev(struct pmkv_iter *iter);
 
 /**
- * Where it is: key, value and version, or only the key when asked for; `status` is PMKV_E_LOST for
- * a record that was lost. NULL: at no key. The pointers are good until the iterator is moved or
- * freed.
+ * Where it is: key, value and version; with PMKV_ITER_KEYS_ONLY the key alone, the rest being 0.
+ * `status` is PMKV_E_LOST for a record that was lost, of which there is the key alone as well;
+ * those whose key is not known are not met (pmkv_lost_foreach has them). NULL: at no key. The
+ * pointers are good until the iterator is moved or freed.
  */
 const struct pmkv_item *pmkv_iter_item(const struct pmkv_iter *iter);
 

@@ -245,8 +245,9 @@ Test(iter, a_lost_record_is_shown_as_lost)
     crash_close(&r.kv, "at the end");
 }
 
-/* The header is damaged while the pool is closed: whoever reads the keys for their order is the
- * first to see it. Its name is in the segment's summary. */
+/* A header is damaged while the pool is closed: whoever reads the keys for their order is the first
+ * to see it. Its name is in the segment's summary. And so is that of a record of the same row of
+ * which the value is damaged, and which was read: it is shown once. */
 Test(iter, what_is_lost_while_the_keys_are_read)
 {
     struct crash_run r;
@@ -257,14 +258,20 @@ Test(iter, what_is_lost_while_the_keys_are_read)
     script_fill_segment(&r, 20, 8);
     cr_assert(place_of_key(r.kv, 3, &place));
     uint64_t off = place_offset(r.kv, place, 0);
+    cr_assert(place_of_key(r.kv, 5, &place));
+    uint64_t value_off = place_offset(r.kv, place, 0) + place_value_at(5) + 5;
     crash_reopen(&r);
     struct media *image = crash_image(r.media, sim_choose_all, NULL);
     place_flip(image, off + 12);
+    place_flip(image, value_off);
     crash_close(&r.kv, "before");
     r.media = image;
     r.kv = crash_open_ordered(image, r.geometry, "ordered");
     cr_assert_eq(status_of_key(&r, 3), PMKV_E_LOST);
+    cr_assert_eq(status_of_key(&r, 5), PMKV_E_LOST);
     cr_assert_eq(status_of_key(&r, 1), PMKV_OK);
+    cr_assert_eq(count_keys(&r, false), 14);
+    cr_assert_eq(count_keys(&r, true), 14);
     crash_close(&r.kv, "at the end");
 }
 

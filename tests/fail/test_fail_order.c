@@ -54,17 +54,34 @@ static void see(const struct pmkv_item *item, unsigned *seen)
              "key%u: wrong bytes", key);
 }
 
+/* After an error it is between two keys: back is the last one it showed. */
+static void go_back(struct pmkv_iter *iter, const char *last, size_t last_bytes)
+{
+    if (pmkv_iter_prev(iter) != PMKV_OK)
+        return;
+    const struct pmkv_item *item = pmkv_iter_item(iter);
+    kit_that(item && item->key_bytes == last_bytes && memcmp(item->key, last, last_bytes) == 0,
+             "back from an error leads to another key than '%.*s'", (int)last_bytes, last);
+}
+
 static enum pmkv_status go_through(struct pmkv *kv)
 {
     struct pmkv_iter *iter = NULL;
     unsigned seen = 0;
+    char last[16];
+    size_t last_bytes = 0;
     enum pmkv_status s = pmkv_iter_new(kv, 0, &iter);
     if (s == PMKV_OK)
         s = pmkv_iter_seek(iter, NULL, 0);
     while (s == PMKV_OK && pmkv_iter_item(iter)) {
-        see(pmkv_iter_item(iter), &seen);
+        const struct pmkv_item *item = pmkv_iter_item(iter);
+        see(item, &seen);
+        last_bytes = item->key_bytes < sizeof last ? item->key_bytes : sizeof last;
+        memcpy(last, item->key, last_bytes);
         s = pmkv_iter_next(iter);
     }
+    if (s != PMKV_OK && last_bytes > 0)
+        go_back(iter, last, last_bytes);
     pmkv_iter_free(&iter);
     for (unsigned key = 0; key < KEYS && s == PMKV_OK; key++)
         kit_that((seen >> key & 1) == (version_of(key) > 0), "key%u is shown, or is not, wrongly",
