@@ -12,7 +12,6 @@
 #include "lane.h"
 #include "meta.h"
 #include "read.h"
-#include "scan.h"
 #include "write.h"
 
 /* --- the list --------------------------------------------------------------------------------- */
@@ -237,7 +236,6 @@ struct discovery {
     struct pmkv *kv;
     struct row_ref ref;
     const struct row_image *image;
-    const uint8_t *payload; /* what the image gives; what is lost being zeros */
     bool changed;
 };
 
@@ -251,19 +249,6 @@ static bool range_lost(const struct discovery *d, uint32_t offset, uint32_t byte
              (group == 15 ? PAGE_PAYLOAD_BYTES : (group + 1) * GROUP_BYTES);
     }
     return false;
-}
-
-/* A row whose open copies were all damaged while the pool was closed was completed by recovery,
- * with zeros for what was missing: all of it can be read, and the record is not there. */
-static bool record_is_there(const struct discovery *d, struct log_pos pos, uint32_t offset)
-{
-    struct record_header h;
-    const uint8_t *key = d->payload + offset + sizeof h;
-    memcpy(&h, d->payload + offset, sizeof h);
-    return record_shape_holds(&h, row_payload(d->kv) - offset) &&
-           record_check_holds(&h, hash64(key, h.key_bytes),
-                              record_secret(d->kv->vol.secret, d->ref.generation, pos)) &&
-           hash64(key + h.key_bytes, h.value_bytes) == h.value_hash;
 }
 
 /* Under the stripe lock: is the slot at this position still the record's? Then it gets the mark. */
@@ -403,10 +388,10 @@ static int discover_entry(void *arg, const struct entry *e)
     if (e->start < row_start || e->start >= row_start + row_payload(kv))
         return 0;
     uint32_t offset = (uint32_t)(e->start - row_start);
+    if (!range_lost(d, offset, bytes))
+        return 0;
     struct row_place place = {d->ref.segment, d->ref.row, offset};
     struct log_pos pos = pos_make(&kv->shape, place);
-    if (!range_lost(d, offset, bytes) && record_is_there(d, pos, offset))
-        return 0;
     uint64_t pool_off = layout_data_page_off(&kv->vol.layout, place.segment, place.row,
                                              offset / PAGE_PAYLOAD_BYTES) +
                         offset % PAGE_PAYLOAD_BYTES;
@@ -457,25 +442,6 @@ static void discover_in_image(struct discovery *d)
     entries_free(&g.list);
 }
 
-static void discover_in_row(struct discovery *d, struct row_image *image)
-{
-    struct pmkv *kv = d->kv;
-    uint64_t first = layout_data_page_off(&kv->vol.layout, d->ref.segment, d->ref.row, 0);
-    uint8_t *payload = malloc(row_payload(kv));
-    row_load_settled(kv, d->ref, image);
-    row_decode(&kv->vol, d->ref, image);
-    bool durable = d->ref.row < atomic_load(&kv->segments[d->ref.segment].rows_durable);
-    if (payload && durable && !medium_in_doubt(kv, first)) {
-        row_flatten(kv, image, payload);
-        d->image = image;
-        d->payload = payload;
-        discover_in_image(d);
-        if (image->lost_groups > 0)
-            atomic_store(&kv->segments[d->ref.segment].evacuate, true);
-    }
-    free(payload);
-}
-
 bool lost_discover(struct pmkv *kv, struct row_ref ref)
 {
     struct discovery d = {.kv = kv, .ref = ref};
@@ -483,7 +449,15 @@ bool lost_discover(struct pmkv *kv, struct row_ref ref)
     if (!segment_pin(kv, ref.segment, ref.generation))
         return true;
     if (row_image_init(&image, &kv->vol.layout) == 0) {
-        discover_in_row(&d, &image);
+        row_load_settled(kv, ref, &image);
+        row_decode(&kv->vol, ref, &image);
+        d.image = &image;
+        bool durable = ref.row < atomic_load(&kv->segments[ref.segment].rows_durable);
+        if (durable && image.lost_groups > 0 &&
+            !medium_in_doubt(kv, layout_data_page_off(&kv->vol.layout, ref.segment, ref.row, 0))) {
+            discover_in_image(&d);
+            atomic_store(&kv->segments[ref.segment].evacuate, true);
+        }
         row_image_free(&image);
     }
     segment_unpin(kv, ref.segment);

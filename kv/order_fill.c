@@ -182,7 +182,9 @@ static int read_one(struct reader *r, struct log_pos pos)
         return 0;
     }
     if (found != FIND_HIT)
-        return found == FIND_NOMEM ? -ENOMEM : err_fact(-EIO, "a key cannot be read for its order");
+        return found == FIND_NOMEM ? -ENOMEM
+               : found == FIND_IO  ? err_fact(-EIO, "a key cannot be read for its order")
+                                   : 0; /* of another generation: nobody finds it either */
     memcpy(&h, record, sizeof h);
     int rc = keep_record(r, &h, record + sizeof h);
     free(record);

@@ -74,7 +74,7 @@ static int pass_rows(struct replay *r)
     int rc = replay_find_twins(r);
     for (uint32_t i = 0; i < kv->vol.layout.segments && rc == 0; i++)
         if (is_open(&kv->segments[i]))
-            rc = replay_segment_rows(r, i, NULL);
+            rc = replay_segment_rows(r, i);
     return rc;
 }
 
@@ -135,7 +135,7 @@ static bool tail_valid(const struct pmkv *kv, const struct lane_tail *t)
 static int recover_tail(struct replay *r, const struct lane_tail *t)
 {
     int rc = r->twin_count ? 0 : replay_find_twins(r);
-    return rc ? rc : replay_segment_rows(r, t->segment, t);
+    return rc ? rc : replay_segment_rows(r, t->segment);
 }
 
 /* I1: after a clean close a lane resumes at its tail. */

@@ -75,9 +75,8 @@ int replay_fill_index(struct replay *r);
 
 /* Reads the marks of every twin page. */
 int replay_find_twins(struct replay *r);
-/* Recovers all rows of a segment. Its entries become pending, unless a clean close, of which
- * `closed` is left, has made its summary whole. NULL: a crash. */
-int replay_segment_rows(struct replay *r, uint32_t segment, const struct lane_tail *closed);
+/* Recovers all rows of a segment no summary covers; its entries become pending. */
+int replay_segment_rows(struct replay *r, uint32_t segment);
 /* Fills `buf` with the row up to `fill` payload bytes after a clean close; false: damage, or it
  * does not hold what it should (then recover it as after a crash). */
 bool replay_tail(struct replay *r, uint32_t segment, uint32_t row, uint32_t fill,

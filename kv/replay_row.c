@@ -223,27 +223,14 @@ static struct testimony testimony_of_later_rows(const struct segment_tail *tail,
     return (struct testimony){.fenced = later > 0 || may_be, .close_fenced = later > 0};
 }
 
-/* The headers speak of rows whose close was fenced when they were written; a clean close says how
- * far the segment goes. */
+/* The headers speak of rows whose close was fenced when they were written. */
 static struct testimony testimony_of_row(const struct segment *s, const struct segment_tail *tail,
-                                         const struct lane_tail *closed, uint32_t row)
+                                         uint32_t row)
 {
     struct testimony t = testimony_of_later_rows(tail, row);
-    if (row < s->closed_rows || (closed && row < closed->row))
+    if (row < s->closed_rows)
         t.fenced = t.close_fenced = true;
-    else if (closed)
-        t = (struct testimony){
-            .fenced = true, .used_known = true, .used = closed->lines_used * LINE_BYTES};
     return t;
-}
-
-static uint32_t rows_to_recover(const struct segment *s, const struct segment_tail *tail,
-                                const struct lane_tail *closed)
-{
-    uint32_t rows = tail->content + tail->behind;
-    if (closed)
-        return closed->row + (closed->lines_used != 0);
-    return rows < s->closed_rows ? s->closed_rows : rows;
 }
 
 /* What is left of a record with a bad value is its name, which is taken here. */
@@ -312,7 +299,7 @@ static int recover_row(struct replay *r, struct row_ref ref, struct testimony t,
     return rc;
 }
 
-int replay_segment_rows(struct replay *r, uint32_t segment, const struct lane_tail *closed)
+int replay_segment_rows(struct replay *r, uint32_t segment)
 {
     struct pmkv *kv = r->kv;
     struct segment *s = &kv->segments[segment];
@@ -320,20 +307,18 @@ int replay_segment_rows(struct replay *r, uint32_t segment, const struct lane_ta
     struct gathering g = {.kv = kv};
     struct segment_tail tail;
     int rc = find_segment_tail(r, segment, &rr, &tail);
-    uint32_t rows = rows_to_recover(s, &tail, closed);
+    uint32_t rows = tail.content + tail.behind;
+    if (rows < s->closed_rows)
+        rows = s->closed_rows;
     for (uint32_t row = 0; row < rows && rc == 0; row++)
-        rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_row(s, &tail, closed, row),
-                         &rr, &g);
+        rc = recover_row(r, row_ref_of(kv, segment, row), testimony_of_row(s, &tail, row), &rr, &g);
     gathering_settle(&g);
     settle_lost_members(kv, segment, &g);
     entries_clear(&s->pending);
-    /* The summary of a segment that was closed has all that was there, and so the names of what is
-     * lost; the store's own records have none. */
-    if (!closed || s->kind == KIND_META) {
-        s->part_count = 0;
-        rc = rc ? rc : gathering_entries(&g, &s->pending);
-    }
+    if (rc == 0)
+        rc = gathering_entries(&g, &s->pending);
     s->rows_used = rows;
+    s->part_count = 0;
     atomic_store(&s->rows_durable, kv->opts.read_only ? 0 : rows);
     gathering_free(&g);
     free(rr.list);

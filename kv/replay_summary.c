@@ -183,7 +183,9 @@ static int gather_segment(struct filler *f, uint32_t segment)
     if (s->pending.count) {
         forget_summary(kv, s);
         rc = gather_pending(f, s);
-    } else if (sealed || f->fill->r->clean) {
+    } else if (sealed || (f->fill->r->clean && s->rows_used > 0)) {
+        /* Of a segment whose only row was left open, and is damaged in every copy, recovery found
+         * nothing (pass_tails): then its summary names what is not there. */
         rc = gather_summary(f, s);
     }
     if (rc != -EIO)
