@@ -108,8 +108,8 @@ int row_open_next(struct pmkv *kv, struct lane *lane, enum space_class class);
 /* Stores payload [buf->stored, buf->fill) to the row and its twins; counts faults in buf->bad.
  * false: some page has no copy left. */
 bool row_store(struct pmkv *kv, struct lane *lane, struct row_buf *buf);
-/* Step 2 of a commit, of a row with twins: row_store, and row_progress for the groups it fills, page
- * by page: the stores are on their way while checks and parity are computed. */
+/* Step 2 of a commit, of a row with twins: row_store, and row_progress for the groups it fills,
+ * page by page: the stores are on their way while checks and parity are computed. */
 bool row_commit(struct pmkv *kv, struct row_buf *buf);
 /* Undoes row_progress beyond this payload offset; the image still has what it was made from. */
 void row_regress(struct pmkv *kv, struct row_buf *buf, uint32_t end);
