@@ -124,7 +124,7 @@ static unsigned recover(struct crash_run *r, struct media *image, unsigned depth
     /* Recovered once more, from what is durable now: the same. */
     struct media *second = crash_image(image, sim_choose_none, NULL);
     struct pmkv *twice =
-        (r->images % 3 == 0 ? crash_open_ordered : crash_open)(second, r->geometry, where);
+        (r->images % 8 == 0 ? crash_open_ordered : crash_open)(second, r->geometry, where);
     unsigned same = model_compare(&r->model, twice, flags_of(r), where);
     cr_assert((states & same) != 0, "%s: recovered to one state, then to the other", where);
     if (r->thorough_one_in && test_rng_one_in(&r->rng, r->thorough_one_in))
