@@ -37,7 +37,9 @@
 /* A thread settles its deferrals when it has so many: then their records come side by side. To ask
  * for each when it is displaced gains little, for a prefetch holds up what is behind it until the
  * page is found, and that is the longer part of the wait (measured: 8 to 32 are alike). Longer keys
- * are compared at once, and those of long values: what they replace is freed before they return. */
+ * are compared at once, those of long values, for what they replace is freed before they return,
+ * and all of a store with an ordered index, which has to know whether the key is new (order.h, O3).
+ */
 enum { DEFERRALS_EACH = 16, DEFER_KEY_MAX = 96 };
 
 /* FREE -> OPEN: its owner, with the stripe locked. OPEN -> FREE or DROP: whoever holds the stripe.

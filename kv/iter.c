@@ -5,7 +5,6 @@
  * Iterators: keys come from the ordered index some at a time, what they hold is read when the
  * iterator arrives at them, by the same reads as any.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "error.h"
@@ -93,9 +92,6 @@ static void prefetch_some(struct pmkv_iter *iter)
 static enum pmkv_status read_run(struct pmkv_iter *iter, const struct order_from *from)
 {
     struct key_run *run = &iter->runs[iter->run == iter->runs];
-    if (!order_whole(iter->kv->order))
-        return fail(PMKV_E_NO_MEMORY, "there was no memory for a key that was put: the order of "
-                                      "keys is not complete until the pool is opened again");
     if (order_read(iter->kv->order, from, iter->keys_next_time, run))
         return fail(PMKV_E_NO_MEMORY, "no memory for the keys of an iterator");
     iter->keys_next_time =
@@ -147,7 +143,11 @@ static enum pmkv_status move_begin(struct pmkv_iter *iter)
     if (!iter)
         return fail(PMKV_E_INVALID, "the iterator is NULL");
     iter->shown = false;
-    return handle_enter(iter->kv);
+    enum pmkv_status s = handle_enter(iter->kv);
+    if (s == PMKV_OK && !order_whole(iter->kv->order))
+        return fail(PMKV_E_NO_MEMORY, "there was no memory for a key that was put: the order of "
+                                      "keys is not complete until the pool is opened again");
+    return s;
 }
 
 /* The other way than its run goes. After an error it is between the keys it has passed and those it

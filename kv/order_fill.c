@@ -88,25 +88,24 @@ static int find_positions(struct fill *f)
     return rc ? rc : more;
 }
 
+static uint32_t segment_of(const struct fill *f, uint64_t i)
+{
+    return pos_segment(&f->kv->shape, (struct log_pos){f->positions[i]});
+}
+
 static int sort_by_segment(struct fill *f)
 {
     uint32_t segments = f->kv->vol.layout.segments;
     f->of_segments = malloc((f->position_count + 1) * sizeof *f->of_segments);
-    f->segment_end = calloc(segments + 1, sizeof *f->segment_end);
-    if (!f->of_segments || !f->segment_end)
+    uint64_t *end = f->segment_end = calloc(segments + 1, sizeof *end);
+    if (!f->of_segments || !end)
         return -ENOMEM;
-    uint64_t *next =
-        f->segment_end + 1; /* counts, then where the next one goes: in the end, ends */
     for (uint64_t i = 0; i < f->position_count; i++)
-        next[pos_segment(&f->kv->shape, (struct log_pos){f->positions[i]})]++;
-    for (uint32_t i = segments; i-- > 0;)
-        next[i] = i > 0 ? next[i - 1] : 0;
-    for (uint32_t i = 1; i < segments; i++)
-        next[i] += next[i - 1];
-    for (uint64_t i = 0; i < f->position_count; i++) {
-        uint32_t segment = pos_segment(&f->kv->shape, (struct log_pos){f->positions[i]});
-        f->of_segments[next[segment]++] = f->positions[i];
-    }
+        end[segment_of(f, i) + 1]++;
+    for (uint32_t s = 0; s < segments; s++)
+        end[s + 1] += end[s]; /* end[s]: where segment s begins, for now */
+    for (uint64_t i = 0; i < f->position_count; i++)
+        f->of_segments[end[segment_of(f, i)]++] = f->positions[i];
     free(f->positions);
     f->positions = NULL;
     return 0;
@@ -195,7 +194,7 @@ static int read_segment(struct reader *r, uint32_t segment)
 {
     struct fill *f = r->fill;
     const uint64_t *positions = f->of_segments;
-    uint64_t end = f->segment_end[segment + 1], i = f->segment_end[segment];
+    uint64_t i = segment > 0 ? f->segment_end[segment - 1] : 0, end = f->segment_end[segment];
     int rc = 0;
     for (; i < end && rc == 0; i++) {
         struct log_pos ahead = {positions[i + AHEAD < end ? i + AHEAD : i]};

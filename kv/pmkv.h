@@ -407,7 +407,7 @@ struct pmkv_stats {
     uint64_t fences;
     uint64_t segments_free, segments_open, segments_sealed;
     uint64_t segments_cleaned, records_moved;
-    uint64_t index_bytes;    /**< DRAM of the index */
+    uint64_t index_bytes;    /**< DRAM of the index, and of the keys in order */
     uint64_t faults;         /**< loads or stores that met poison */
     uint64_t check_failures; /**< group or record checks that failed */
     uint64_t reads_rebuilt;  /**< reads answered from redundancy */

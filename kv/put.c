@@ -166,7 +166,8 @@ static uint32_t older_after(const struct write_op *op)
     return older + was_put;
 }
 
-/* O1 */
+/* O1. `was_there`: and not lost, for a record that was may have lost its name as well, and then its
+ * key is not among those in order. */
 static void order_follow(struct pmkv *kv, const struct write_op *op, bool was_there)
 {
     struct key_view key = {op->key, op->key_bytes};

@@ -187,8 +187,9 @@ static void print_head(void)
     json_decref(pool);
 }
 
-/* To the last key that is no longer before all that begin with the prefix: what comes after those
- * begins with the prefix, one more in its last byte that is not 0xff. */
+/* To the last key that begins with the prefix, or, when there is none, to one before it. Right
+ * behind all that do stand those that begin with the prefix plus one in its last byte that is not
+ * 0xff. */
 static enum pmkv_status seek_behind(struct pmkv_iter *iter, const struct bytes *prefix)
 {
     unsigned char *behind = prefix->data;
